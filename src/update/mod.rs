@@ -7,6 +7,7 @@
 //! [`verdict`], which is pure, from what was so before ([`record`]), what the supervisor says now, and who is reached
 //! ([`reach`]). What can be had is looked for beforehand ([`checked`]), with what the release says of itself
 //! ([`manifest`], [`pull`]), and whether this machine has room for it ([`layout`]); [`back`] leads to the version before.
+//! A power cut may leave a kernel's file that is not whole: [`kernel`] finds it.
 //!
 //! A file or a directory is offered to `systemd-sysupdate` over HTTP on the loopback ([`offer`]), so
 //! that its signature is checked as any other's. Nothing here touches the data disk, `/var` but for
@@ -14,6 +15,7 @@
 
 pub mod back;
 pub mod checked;
+pub mod kernel;
 pub mod layout;
 pub mod manifest;
 pub mod offer;

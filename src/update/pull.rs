@@ -22,10 +22,19 @@ const LIMIT_BYTES: usize = 1 << 20;
 /// # Errors
 /// Nobody answers, a signature or a digest is wrong, or what it says is not understood.
 pub async fn manifest(url: &str, version: &str) -> io::Result<Option<Manifest>> {
-    let sums = pull(&format!("{url}/SHA256SUMS"), "signature").await?;
-    let Some(digest) = listed(&String::from_utf8_lossy(&sums), &file(version)) else { return Ok(None) };
+    let Some(digest) = digest(url, &file(version)).await? else { return Ok(None) };
     let text = pull(&format!("{url}/{}", file(version)), &digest).await?;
     Manifest::parse(&text, version).map(Some).map_err(io::Error::other)
+}
+
+/// Fetch the digest of a file that is offered at `url`, of the signed list (SHA-256, in hexadecimal); `None` if that does
+/// not name it.
+///
+/// # Errors
+/// Nobody answers, or the signature is wrong.
+pub async fn digest(url: &str, file: &str) -> io::Result<Option<String>> {
+    let sums = pull(&format!("{url}/SHA256SUMS"), "signature").await?;
+    Ok(listed(&String::from_utf8_lossy(&sums), file))
 }
 
 /// Fetch a file; `verify` is `signature` for the list of digests, and a digest for what stands in it.

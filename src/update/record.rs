@@ -61,6 +61,10 @@ pub struct Attempt {
     /// Whether its downstairs program runs on every region already, and nothing else of it is another.
     #[serde(default)]
     pub rolled: bool,
+    /// The digest that its kernel's file has by the release (SHA-256, in hexadecimal); absent where nobody said it: the
+    /// version before was put in front again, or an older one took it.
+    #[serde(default)]
+    pub kernel: Option<String>,
     /// The outcome; absent as long as it was not booted, or is being judged.
     pub outcome: Option<Outcome>,
 }
@@ -248,7 +252,7 @@ mod tests {
 
     fn attempt(outcome: Option<Outcome>) -> Attempt {
         let (from, to, boot) = ("1".into(), "2".into(), "b1".into());
-        Attempt { from, to, at: Timestamp::UNIX_EPOCH, boot, rolled: false, outcome }
+        Attempt { from, to, at: Timestamp::UNIX_EPOCH, boot, rolled: false, kernel: None, outcome }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Release of the image, as it describes itself, and the versions of it that the boot loader can start.
 
 use super::NAME;
-use crate::files::sync_dir;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -11,7 +10,7 @@ use std::process::Command;
 /// The file in which an image describes itself.
 pub const FILE: &str = "usr/lib/sled/image.json";
 /// The directory of the boot loader's partition when it is looked at.
-const LOADER: &str = "/boot/EFI/Linux";
+pub(super) const LOADER: &str = "/boot/EFI/Linux";
 /// The variable of systemd-boot that says that tries of this boot are counted.
 const COUNTED: &str = "/sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
@@ -85,20 +84,6 @@ pub fn files() -> io::Result<Vec<String>> {
     mount_loader()?;
     let entries = fs::read_dir(LOADER)?.collect::<io::Result<Vec<_>>>()?;
     Ok(entries.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
-}
-
-/// Give some of these files other names, durably, one after the other.
-///
-/// # Errors
-/// One of them stays as it is, and those behind it.
-pub fn rename(renames: &[(String, String)]) -> io::Result<()> {
-    mount_loader()?;
-    let loader = Path::new(LOADER);
-    for (from, to) in renames {
-        fs::rename(loader.join(from), loader.join(to))?;
-        sync_dir(loader)?;
-    }
-    Ok(())
 }
 
 /// Mount the boot loader's partition, as fstab says: it is not, as long as nobody looks at it.

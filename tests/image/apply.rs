@@ -1,6 +1,6 @@
-//! Updates, applied: to a good image; to one whose supervisor exits, which goes back by itself; to one
-//! with a pulled adapter, which stays, with all that the boot before had. What is not signed is refused,
-//! and a boot that is not judged in time is given up.
+//! Updates, applied: to a good image, also after a power cut took the contents of its kernel's file; to one whose
+//! supervisor exits, which goes back by itself; to one with a pulled adapter, which stays, with all that the boot before
+//! had. What is not signed is refused, and a boot that is not judged in time is given up.
 
 use crate::guest::{BOOT, Disk, FIRMWARE, Guest, die_with_parent, image};
 use crate::reboot;
@@ -23,6 +23,8 @@ fn a_good_version_stays_and_a_bad_one_goes_back() {
     let file = "/var/good.update";
     guest.copy(&image("good.update"), file);
     refuses_what_is_not_signed(&guest, file);
+    take(&guest, file);
+    guest = loses_its_kernel(guest, &disk);
     take(&guest, file);
     guest.says(&format!("rm {file}"));
     guest.reboot();
@@ -68,6 +70,29 @@ fn a_pulled_cable_is_no_reason_to_go_back_and_a_hang_one_to_start_again() {
     reboot::keeps_its_journal(&guest);
     reboot::lets_in_nobody_without_keys(&guest);
     reboot::is_watched_over(&mut guest);
+}
+
+/// What a power cut just behind the renaming of a file may leave on FAT: its name, and nothing in it. The version is not
+/// there then, and can be taken again.
+fn loses_its_kernel<'a>(guest: Guest<'a>, disk: &'a Disk) -> Guest<'a> {
+    let kernel = "/boot/EFI/Linux/crucible-sled_1.1+3-0.efi";
+    guest.says(&format!("systemctl start boot.mount && test -s {kernel} && : > {kernel} && sync"));
+    guest.cut();
+    let mut guest = disk.boot();
+    guest.until_ready("still-fawn");
+    until_cut_short(&mut guest, BOOT);
+    guest.says(&format!("systemctl start boot.mount && test ! -e {kernel}"));
+    guest
+}
+
+/// Waits until a boot of the version before knows that the last update was cut short, if one was put on record, and that
+/// nothing of it is there that could start.
+pub fn until_cut_short(guest: &mut Guest<'_>, patience: Duration) {
+    guest.until_says("sledctl --json update status", patience, |said| {
+        let Ok(status) = serde_json::from_str::<Value>(said) else { return false };
+        let cut_short = status["last"].is_null() || status["last"]["outcome"]["result"] == "cut_short";
+        cut_short && status["installed"].as_array().is_some_and(|installed| installed.len() == 1)
+    });
 }
 
 /// A list that is not as it was signed offers no update.

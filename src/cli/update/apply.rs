@@ -10,7 +10,9 @@ use crate::cli::neighbours::Elsewhere;
 use crate::cli::print::{Output, print};
 use crate::terminal;
 use crate::update::checked;
+use crate::update::kernel::{self, Removed};
 use crate::update::offer::Offer;
+use crate::update::pull;
 use crate::update::record::{self, Attempt};
 use crate::update::release::{self, Release};
 use crate::update::sysupdate;
@@ -58,6 +60,7 @@ impl Apply {
     /// Put the newest version into its slot; `Ok(false)` if its downstairs did not serve.
     pub(super) async fn run(&self, client: &Client, running: &Release, output: Output) -> Result<bool, Failure> {
         let doors = self.elsewhere.doors(client).await?;
+        boot::sweep(&running.version)?;
         let installed = release::installed()?;
         if release::has_yet_to_show(&running.version, &installed) {
             let remedy = "wait until it has shown that it is well: sledctl update status";
@@ -68,15 +71,17 @@ impl Apply {
         let taken = beside(offer, self.take_newest(client, running, &url));
         // A version that was taken before, and neither started nor rolled since.
         let waiting = || {
-            let version = Attempt::load()?.waiting(&running.version, &installed)?;
+            let last = Attempt::load()?;
+            let kernel = last.kernel.clone();
+            let version = last.waiting(&running.version, &installed)?;
             self.wants(&version).then(|| {
                 terminal::note(&format!("{version} is in its slot already, and is not taken again"));
-                version
+                (version, kernel)
             })
         };
         let begun = match taken.await?? {
             None => match waiting() {
-                Some(version) => Some(begin(client, running, &version).await?),
+                Some((version, kernel)) => Some(begin(client, running, &version, kernel).await?),
                 None => None,
             },
             begun => begun,
@@ -131,7 +136,7 @@ impl Apply {
                           the two comes first, which writes it anew";
             return Ok(Err(Failure::refused(Refusal::LayoutOld, message, remedy)));
         }
-        take(client, running, &newer.version).await.map(|attempt| Ok(Some(attempt)))
+        take(client, running, url, &newer.version).await.map(|attempt| Ok(Some(attempt)))
     }
 }
 
@@ -154,10 +159,11 @@ pub(in crate::cli) async fn begin_reboot(systemctl: &str) -> Result<(), Failure>
 
 /// Put a version into its slot. What is so before is remembered first: a power cut behind it leaves a version that is
 /// started at the next boot, and judged by that.
-async fn take(client: &Client, running: &Release, version: &str) -> io::Result<Attempt> {
+async fn take(client: &Client, running: &Release, url: &str, version: &str) -> io::Result<Attempt> {
     let before = Attempt::load();
-    let attempt = begin(client, running, version).await?;
-    if let Err(why) = sysupdate::take(version).await {
+    let kernel = pull::digest(url, &kernel::source(version)).await?;
+    let attempt = begin(client, running, version, kernel).await?;
+    if let Err(why) = put(running, version).await {
         Attempt::take_back(before.as_ref())?;
         return Err(why);
     }
@@ -168,13 +174,27 @@ async fn take(client: &Client, running: &Release, version: &str) -> io::Result<A
     Ok(attempt)
 }
 
+/// Put a version into its slot, durably: `systemd-sysupdate` syncs a kernel's file before it gives it its name, which is
+/// not enough on FAT.
+async fn put(running: &Release, version: &str) -> io::Result<()> {
+    sysupdate::take(version).await?;
+    kernel::settle()?;
+    match kernel::sweep(&running.version)?.into_iter().find(|removed| removed.version == version) {
+        None => Ok(()),
+        Some(Removed { file, why, .. }) => {
+            Err(io::Error::other(format!("/boot/EFI/Linux/{file} is not whole, and was removed: {why}")))
+        }
+    }
+}
+
 /// Remember what serves now, and that this version is tried next.
-async fn begin(client: &Client, running: &Release, version: &str) -> io::Result<Attempt> {
+async fn begin(client: &Client, running: &Release, version: &str, kernel: Option<String>) -> io::Result<Attempt> {
     if let Ok(sled) = client.sled().await {
         boot::remember(&sled).await?;
     }
     let (from, to) = (running.version.clone(), version.to_owned());
-    let attempt = Attempt { from, to, at: Timestamp::now(), boot: record::boot_id()?, rolled: false, outcome: None };
+    let boot = record::boot_id()?;
+    let attempt = Attempt { from, to, at: Timestamp::now(), boot, rolled: false, kernel, outcome: None };
     attempt.save()?;
     Ok(attempt)
 }

@@ -7,6 +7,7 @@ use crate::cli::failure::Failure;
 use crate::cli::print::{Output, print};
 use crate::terminal;
 use crate::update::back::{Back as Way, Nothing, plan};
+use crate::update::kernel;
 use crate::update::record::{self, Attempt};
 use crate::update::release::{self, Release};
 use crate::wire::Refusal;
@@ -38,6 +39,7 @@ impl Back {
         if release::has_yet_to_show(from, &release::installed()?) {
             return Err(refused(&Nothing::OnTrial, from));
         }
+        boot::sweep(from)?;
         let way = plan(&release::files()?, from).map_err(|why| refused(&why, from))?;
         if output.is_text() {
             terminal::note(&format!("{from} runs, and {} was before it: what serves is remembered", way.version));
@@ -57,8 +59,9 @@ impl Back {
 fn begin(way: &Way, running: &str) -> Result<(), Failure> {
     let before = Attempt::load();
     let (from, to) = (running.to_owned(), way.version.clone());
-    Attempt { from, to, at: Timestamp::now(), boot: record::boot_id()?, rolled: false, outcome: None }.save()?;
-    if let Err(why) = release::rename(&way.renames) {
+    Attempt { from, to, at: Timestamp::now(), boot: record::boot_id()?, rolled: false, kernel: None, outcome: None }
+        .save()?;
+    if let Err(why) = kernel::rename(&way.renames) {
         Attempt::take_back(before.as_ref())?;
         return Err(why.into());
     }

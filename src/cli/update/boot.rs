@@ -6,6 +6,7 @@ use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::config_dir;
 use crate::terminal;
+use crate::update::kernel::{self, Removed};
 use crate::update::reach;
 use crate::update::record::{self, Adapter, Attempt, Before};
 use crate::update::release::{self, Release};
@@ -64,6 +65,10 @@ impl Judge {
             }
             sleep(JUDGE_POLL).await;
         };
+        // Before it is asked what is there. That it cannot be looked at says nothing about this boot.
+        if let Err(why) = sweep(&running.version) {
+            terminal::note(&format!("whether the kernels' files are whole is not known: {why}"));
+        }
         note(running, judged.clone())?;
         judged
             .map(|why| {
@@ -75,6 +80,17 @@ impl Judge {
                 Failure::refused(Refusal::BootFailed, format!("this boot is not a good one: {why}"), remedy)
             })
     }
+}
+
+/// Remove the kernels' files that are not whole, and tell which.
+pub(super) fn sweep(running: &str) -> io::Result<()> {
+    for Removed { file, version, why } in kernel::sweep(running)? {
+        terminal::note(&format!(
+            "/boot/EFI/Linux/{file} is not whole, as after a power cut, and was removed ({why}): sledctl update apply \
+             takes {version} again"
+        ));
+    }
+    Ok(())
 }
 
 /// Write down what has become of the last update, if that is news.
