@@ -9,9 +9,9 @@ use crate::observe::scanner::Scanner;
 use crate::store::lived::Clock;
 use crate::store::mark::is_mounted;
 use crate::supervisor::jobs::Report;
-use crate::supervisor::jobs::holds::Wanted;
 use crate::supervisor::jobs::list::CANCELLED;
 use crate::supervisor::jobs::program_checks::Lately;
+use crate::supervisor::jobs::standing_holds::StandingHolds;
 use crate::supervisor::tasks::Tasks;
 use crate::wire::{self, Refusal};
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ pub(in crate::supervisor) struct Context {
     /// Programs that were found to run a moment ago.
     pub(in crate::supervisor) lately: Arc<Lately>,
     /// Holds that the loop has put, as long as nobody has taken them away.
-    pub(super) holds: Wanted,
+    pub(super) holds: StandingHolds,
 }
 
 impl Context {

@@ -10,25 +10,7 @@ use crate::supervisor::jobs::context::Context;
 use crate::supervisor::jobs::{Jobs, Report};
 use crate::wire::{self, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
-
-/// Holds that the loop has put, as long as nobody has taken them away. One may be on its way to the ledger for as long
-/// as the disk takes: it is put there only if it is among these still, and taken away from both while nobody else
-/// changes the ledger.
-#[derive(Clone, Default)]
-pub(super) struct Wanted(Arc<Mutex<BTreeMap<RegionName, Hold>>>);
-
-impl Wanted {
-    fn all(&self) -> MutexGuard<'_, BTreeMap<RegionName, Hold>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Forget the hold of a region, and return it.
-    pub(super) fn take(&self, name: &RegionName) -> Option<Hold> {
-        self.all().remove(name)
-    }
-}
 
 /// Holds that are on their way to the record.
 #[derive(Default)]

@@ -16,7 +16,7 @@
 //! | [`repair`] | rotten extents, replaced from siblings |
 //! | [`rebuild`], [`filling`] | a region made anew in the place of one that cannot be repaired, and how far it is filled |
 //! | [`verification`] | what was being written when the machine ended without a shutdown, held to its checksums |
-//! | [`holds`] | regions that the plan holds, until that is on record |
+//! | [`holds`], [`standing_holds`] | regions that the plan holds, until that is on record or taken away |
 //! | [`removals`] | what is removed from the trash |
 //! | [`endings`] | what is so when a job has ended |
 
@@ -38,6 +38,7 @@ mod repair;
 pub(super) mod restart;
 pub(super) mod restart_check;
 pub(super) mod scrub;
+mod standing_holds;
 mod turns;
 pub(super) mod upgrade;
 pub(super) mod upgrade_watch;
