@@ -17,7 +17,7 @@ mod row;
 pub use body::{Body, BodyRow, Program};
 pub use door::Door;
 pub use media::Media;
-pub use operation::{Operation, Row, TABLE};
+pub use operation::{LOOK_LIMIT, Operation, Row, TABLE};
 pub use parameter::{
     Choice, ConfigNumber, Directory, Held, JobId, Kind, PRETTY, Parameter, ParameterRow, Pretty, Sentence, Since, Unix,
 };

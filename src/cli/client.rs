@@ -64,7 +64,7 @@ impl Client {
     pub(super) async fn ask<T: DeserializeOwned>(&self, operation: &Operation) -> Result<T, Failure> {
         let row = operation.row();
         let reads = row.method == Method::GET && !matches!(row.look, Look::First | Look::Afresh);
-        let limit = if reads { ANSWER_LIMIT } else { ORDER_LIMIT } + operation.hold();
+        let limit = if reads { ANSWER_LIMIT } else { ORDER_LIMIT } + operation.hold() + operation.look();
         let request = operation.request();
         let late = || Failure::Unreachable(self.socket.clone(), io::Error::from(io::ErrorKind::TimedOut));
         let talk = async {

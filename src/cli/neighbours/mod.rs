@@ -26,6 +26,7 @@ use crate::api::{JobId, Operation};
 use crate::names::VolumeName;
 use crate::wire::{Ask, Granted, Hosts, Refusal, Replica, Volume, Word};
 use report::reports;
+use std::io;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use verdict::{Verdict, judge};
@@ -66,7 +67,7 @@ impl<'a> Neighbours<'a> {
 
     /// Find out how the neighbours are, and wait for what passes.
     async fn word(&self, client: &Client, ask: &Ask) -> Word {
-        let began = Instant::now();
+        let mut asked = None;
         loop {
             let (volume, hosts) = match own(client, ask.region.volume()).await {
                 Ok(own) => own,
@@ -76,6 +77,8 @@ impl<'a> Neighbours<'a> {
                 Ok(here) => here,
                 Err(why) => return Word::No(why.error()),
             };
+            // A look at what this sled has takes its time, and is none of the others'.
+            let began = *asked.get_or_insert_with(Instant::now);
             let reports = reports(&volume, ask, self.doors).await;
             let verdict = match judge(&volume, hosts.as_ref(), ask, &reports) {
                 Verdict::Well if ask.whole => judge_whole(&volume, &here, ask, &reports),
@@ -106,13 +109,14 @@ async fn own(client: &Client, name: &VolumeName) -> Result<(Volume, Option<Hosts
 /// Read what the volume's regions on this sled have, if that matters: before the others are asked, who may have more by then.
 /// Of one that cannot be read nothing is known.
 async fn replicas(client: &Client, own: &Volume, ask: &Ask) -> Result<Vec<Replica>, Failure> {
-    let mut found = Vec::new();
+    let (mut found, deadline) = (Vec::new(), Instant::now() + PASSING_LIMIT);
     for region in own.regions.iter().filter(|region| ask.whole && region.sled == own.sled) {
         let asked = Operation::ShowReplica { region: region.name.clone() };
         let read = loop {
             match client.ask::<Replica>(&asked).await {
-                // Somebody else's look is under way.
-                Err(Failure::Refused(why)) if why.code == Refusal::Busy => sleep(POLL).await,
+                Err(why) if Instant::now() < deadline && is_looked_at(&why) => sleep(POLL).await,
+                // It can be read, and what it has is not known: nothing is made of that.
+                Err(why) if is_looked_at(&why) => return Err(why),
                 read => break read,
             }
         };
@@ -123,4 +127,13 @@ async fn replicas(client: &Client, own: &Volume, ask: &Ask) -> Result<Vec<Replic
         }
     }
     Ok(found)
+}
+
+/// Whether a look is under way: somebody else's, or the one that was just waited for, and that goes on.
+fn is_looked_at(why: &Failure) -> bool {
+    match why {
+        Failure::Refused(why) => why.code == Refusal::Busy,
+        Failure::Unreachable(_, why) => why.kind() == io::ErrorKind::TimedOut,
+        _ => false,
+    }
 }

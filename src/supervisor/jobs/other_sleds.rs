@@ -3,6 +3,7 @@
 //! and work that nobody waits for waits until the others are well, for as long as that takes.
 
 use crate::act::follower;
+use crate::api::LOOK_LIMIT;
 use crate::decide::facts::Awaited;
 use crate::decide::turns::{Asks, reason};
 use crate::port_map::LocalRegion;
@@ -17,6 +18,8 @@ use zbus::Connection;
 
 /// Time for which the word is waited for once somebody should follow the job.
 const WORD_LIMIT: Duration = Duration::from_secs(60);
+/// Time for which that is waited for longer, if it takes looks at regions: a volume has three.
+const LOOKS_LIMIT: Duration = LOOK_LIMIT.saturating_mul(3);
 /// Time after which somebody is made to follow the job, if nobody who does has answered: of one that
 /// somebody has asked for, when that one would have answered. He may know better where the others are.
 const FOLLOWED_LIMIT: Duration = Duration::from_secs(57);
@@ -62,6 +65,7 @@ impl Question<'_> {
         let whole = matches!(self.asks, Asks::Whole { .. });
         let alone = self.asks == Asks::Whole { attached: false };
         let unfollowed = if self.asks.patiently() { UNFOLLOWED_LIMIT } else { FOLLOWED_LIMIT };
+        let patience = unfollowed + WORD_LIMIT + if whole { LOOKS_LIMIT } else { Duration::ZERO };
         let moved = self.asks.left_out(self.local.name.volume());
         let (region, stopped) = (self.local.name.clone(), self.stopped);
         let question = Ask { number: 0, region, moved, whole, alone, stopped };
@@ -73,7 +77,7 @@ impl Question<'_> {
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
-            word = self.progress.ask(question, unfollowed + WORD_LIMIT) => {
+            word = self.progress.ask(question, patience) => {
                 Ok(word.unwrap_or_else(|| Word::No(self.unheard())))
             }
             never = followed => match never {},
