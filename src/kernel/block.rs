@@ -31,6 +31,9 @@ pub struct Mount {
     pub frozen: bool,
     /// Whether the time of a file may be written down more than half a minute after its data.
     pub late_times: bool,
+    /// The kernel's line of it, with its number among the mounts and its options: another line is another mount, or one that
+    /// was mounted anew otherwise.
+    pub line: String,
 }
 
 /// Devices that a file system lies on.
@@ -65,6 +68,7 @@ fn nearest(table: &str, dir: &Path) -> Option<Mount> {
         late_times: has("lazytime") || commit.is_some_and(|seconds| seconds > COMMIT_LIMIT),
         number: mount.majmin,
         kind: clean::line(&mount.fs_type).into_owned(),
+        line: line.to_owned(),
     })
 }
 

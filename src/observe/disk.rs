@@ -9,6 +9,7 @@ use crate::config::Configuration;
 use crate::decide::facts::{Disk, Facts, OnDisk};
 use crate::decide::storage::shortages;
 use crate::files::{Room, room};
+use crate::kernel::block::mount_at;
 use crate::observe::observer::{Begin, Observer, TakenOver};
 use crate::observe::rhythm::{Beats, ROUND, Rhythm};
 use crate::observe::scanner::Scanner;
@@ -71,7 +72,7 @@ pub async fn watch(
 ) -> Result<(), NobodyListens> {
     let mounts = Mounts::open();
     let (mut slow, mut soon) = (rhythm.in_turn(SLOW_LOOK, 1), rhythm.every(ROUND));
-    let mut tries = Tries { beat: rhythm.in_turn(TRY, 1), begun: None };
+    let mut tries = Tries::new(rhythm.in_turn(TRY, 1));
     let (mut wrong, mut short) = (false, None);
     loop {
         // Cancel-safe: a beat, a permit or a readiness that is not taken stays.
@@ -84,6 +85,7 @@ pub async fn watch(
             () = relieved(&scanner, short.as_ref()) => {}
             () = tries.otherwise(&scanner) => {}
         }
+        tries.see(mount_at(&scanner.config().sled.storage.root).map(|mount| mount.line));
         if let Some(seen) = scanner.look().await {
             wrong = is_wrong(&seen);
             short = shortages(&seen).contains(&true).then(|| seen.clone());
@@ -123,20 +125,38 @@ struct Tries {
     beat: Beats,
     /// One that has not ended: there is never another one beside it.
     begun: Option<JoinHandle<io::Result<()>>>,
+    /// What is mounted there, in the kernel's words.
+    mounted: Option<String>,
+    /// The next one waits for no beat.
+    due: bool,
 }
 
 impl Tries {
+    fn new(beat: Beats) -> Self {
+        Self { beat, begun: None, mounted: None, due: false }
+    }
+
+    /// Takes note of what is mounted. A disk that was mounted anew, or otherwise, may take what it refused: somebody has mended
+    /// it, and is not to wait for the next try. What is mounted elsewhere is nothing to it.
+    fn see(&mut self, mounted: Option<String>) {
+        self.due |= self.mounted != mounted;
+        self.mounted = mounted;
+    }
+
     /// Waits until the disk refuses what it took, or takes what it refused. Cancel-safe: a try that was begun stays.
     async fn otherwise(&mut self, scanner: &Scanner) {
         loop {
             if let Some(begun) = &mut self.begun {
                 let ended = begun.await;
                 self.begun = None;
-                if ended.is_ok_and(|outcome| scanner.tried(&outcome)) {
+                // What was mounted before says nothing of what is there now.
+                if !self.due && ended.is_ok_and(|outcome| scanner.tried(&outcome)) {
                     return;
                 }
             }
-            _ = self.beat.next().await;
+            if !std::mem::take(&mut self.due) {
+                self.beat.next().await;
+            }
             self.begun = scanner.try_to_write();
         }
     }
@@ -163,5 +183,50 @@ impl Mounts {
                 }
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::shipped;
+    use crate::store::mark;
+    use nix::libc::EROFS;
+
+    const OWN: &str = "3 1 8:17 / /crucible rw,noatime shared:4 - ext4 /dev/sdb1 rw";
+
+    #[tokio::test]
+    async fn a_disk_that_was_mounted_anew_is_tried_at_once_and_not_because_of_another() {
+        let root = tempfile::tempdir().unwrap();
+        let config = shipped(&format!("[storage]\nroot = \"{}\"\nrequire_mount = false\n", root.path().display()));
+        mark::put(root.path(), &config.sled.name, &std::collections::BTreeSet::new()).unwrap();
+        let scanner = Arc::new(Scanner::new(Arc::new(config)));
+        // Nobody beats this drum: only the first beat comes, at once.
+        let (rhythm, _drum) = Rhythm::new(ROUND);
+        let mut tries = Tries::new(rhythm.every(TRY));
+        tries.beat.next().await;
+        tries.see(Some(OWN.into()));
+        tries.due = false;
+        assert!(scanner.tried(&Err(io::Error::from_raw_os_error(EROFS))));
+        assert!(scanner.look().await.unwrap().read_only);
+        assert!(tries.otherwise(&scanner).now_or_never().is_none(), "it is not due");
+        // Something was mounted elsewhere.
+        tries.see(Some(OWN.into()));
+        assert!(tries.otherwise(&scanner).now_or_never().is_none(), "it is due for nothing");
+        for mended in [OWN.replacen('3', "5", 1), OWN.replace("noatime", "relatime")] {
+            tries.see(Some(mended));
+            tries.otherwise(&scanner).await;
+            assert!(!scanner.look().await.unwrap().read_only, "it takes what is written");
+            assert!(scanner.tried(&Err(io::Error::from_raw_os_error(EROFS))));
+        }
+        // A try of the one before ends late.
+        assert!(scanner.tried(&Ok(())));
+        tries.begun = Some(tokio::task::spawn_blocking(|| Err(io::Error::from_raw_os_error(EROFS))));
+        tries.see(None);
+        while tries.due || tries.begun.is_some() {
+            assert!(tries.otherwise(&scanner).now_or_never().is_none(), "it is believed of another disk");
+            tokio::task::yield_now().await;
+        }
+        assert!(!scanner.look().await.unwrap().read_only);
     }
 }
