@@ -6,7 +6,6 @@
 use crate::decide::facts::{Facts, Region};
 use crate::observe;
 use crate::observe::observer::TakenOver;
-use std::collections::BTreeMap;
 
 /// Forget what another configuration has made old: what its observers have told of it, and what is counted by it.
 pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
@@ -14,11 +13,23 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
     forget_others(by, facts);
 }
 
-/// Forget what is no observer's.
-fn forget_others(
-    by: &TakenOver,
-    Facts {
-        // Observers': each has just said it.
+/// Forget, of what is no observer's, what was counted, tried, or known of units, by what is configured otherwise now.
+fn forget_others(by: &TakenOver, facts: &mut Facts) {
+    facts.stale_units = true;
+    if by.old.sled.storage.keep_deleted != by.new.sled.storage.keep_deleted {
+        // Counted anew by what is to be kept now.
+        facts.kept_for.clear();
+    }
+    if by.old.sled.notify != by.new.sled.notify {
+        // Whether those can be told that are to be told from now on is not known.
+        facts.unnotified = None;
+    }
+}
+
+/// Ask whoever adds a fact whose it is to say that it is old.
+const _: fn(&Facts) = |facts| {
+    let Facts {
+        // Observers': each has said it.
         bus: _,
         enforcement: _,
         image: _,
@@ -34,12 +45,12 @@ fn forget_others(
         machine: _,
         inventory: _,
         intruders: _,
-        // The reload's: said, counted and asked anew for what is in force from now on.
+        // The reload's: said, counted and asked anew for what is in force from now on (`forget_others`).
         in_force: _,
-        kept_for,
-        stale_units,
+        kept_for: _,
+        stale_units: _,
         outdated: _,
-        unnotified,
+        unnotified: _,
         regions: _,
         // The disk's and the ledger's: they are what they are, and another disk is another matter.
         settled: _,
@@ -73,28 +84,8 @@ fn forget_others(
         unseen: _,
         ahead: _,
         unclean: _,
-    }: &mut Facts,
-) {
-    count_anew(by, kept_for, unnotified, stale_units);
-}
-
-/// Forget what was counted, tried, or known of units, by what is configured otherwise now.
-fn count_anew(
-    by: &TakenOver,
-    kept_for: &mut BTreeMap<String, u64>,
-    unnotified: &mut Option<String>,
-    stale_units: &mut bool,
-) {
-    *stale_units = true;
-    if by.old.sled.storage.keep_deleted != by.new.sled.storage.keep_deleted {
-        // Counted anew by what is to be kept now.
-        kept_for.clear();
-    }
-    if by.old.sled.notify != by.new.sled.notify {
-        // Whether those can be told that are to be told from now on is not known.
-        *unnotified = None;
-    }
-}
+    } = facts;
+};
 
 /// Ask the same of whoever adds a fact of a region. Those that are gone or new have been seen to; one that stays, be it
 /// elsewhere, keeps what is not its observers'.
