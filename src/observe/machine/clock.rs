@@ -59,9 +59,7 @@ impl Clock {
         if let Some((time, since_boot)) = now {
             self.note(time, since_boot);
         }
-        let early = now.is_none_or(|(_, since_boot)| since_boot < PATIENCE);
-        // One that is in step is so at once.
-        let synchronised = clock::is_synchronised().filter(|synchronised| *synchronised || !early);
+        let synchronised = known(clock::is_synchronised(), now.map(|(_, since_boot)| since_boot));
         facts::Clock { synchronised, step: self.step.map(|(_, step)| step), battery_lost: self.battery_lost }
     }
 
@@ -75,6 +73,12 @@ impl Clock {
         }
         self.step = self.step.filter(|(at, _)| since_boot.saturating_sub(*at) < TOLD_FOR);
     }
+}
+
+/// Tell what is known of whether it is in step, so long after the boot. One that is in step is so at once.
+fn known(synchronised: Option<bool>, since_boot: Option<Duration>) -> Option<bool> {
+    let early = since_boot.is_none_or(|since_boot| since_boot < PATIENCE);
+    synchronised.filter(|synchronised| *synchronised || !early)
 }
 
 /// Read the clock of the battery, if it was lost: it begins anew at some time that was long ago, or has yet to come.
@@ -114,6 +118,21 @@ mod tests {
         assert!(clock.step.is_some());
         clock.note(seconds(1_800_003_600), seconds(3630));
         assert_eq!(clock.step, None);
+    }
+
+    #[test]
+    fn one_that_is_not_in_step_is_told_when_whoever_keeps_it_so_has_had_his_time() {
+        let just_before = PATIENCE.saturating_sub(Duration::from_millis(1));
+        for (said, since_boot, wanted) in [
+            (Some(false), Some(just_before), None),
+            (Some(false), Some(PATIENCE), Some(false)),
+            (Some(false), None, None),
+            (Some(true), Some(Duration::ZERO), Some(true)),
+            (Some(true), Some(PATIENCE), Some(true)),
+            (None, Some(PATIENCE), None),
+        ] {
+            assert_eq!(known(said, since_boot), wanted, "{said:?} after {since_boot:?}");
+        }
     }
 
     #[test]
