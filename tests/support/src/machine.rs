@@ -64,7 +64,16 @@ impl Machine {
         machine
     }
 
+    /// Waits until its systemd says that it is up: not the one before, which may have a word on its way yet.
     fn wait_until_up(&mut self) {
+        let before = self.leader;
+        while self.leader == before {
+            self.wait_until_ready();
+            self.leader = self.first().unwrap_or(before);
+        }
+    }
+
+    fn wait_until_ready(&self) {
         loop {
             let message = self.words.recv_timeout(EVENT_LIMIT).unwrap_or_else(|why| {
                 panic!(
@@ -73,13 +82,16 @@ impl Machine {
                 )
             });
             if message.lines().any(|line| line == "READY=1") {
-                break;
+                return;
             }
         }
+    }
+
+    /// The machine's first process: nspawn's child, or it was handed to the namespace's first. None while it is rebooted.
+    fn first(&self) -> Option<u32> {
         let inside = self.inside();
         let nspawn = child(inside, "systemd-nspawn").unwrap();
-        // The machine's first process is nspawn's child, or was handed to the namespace's first.
-        self.leader = child(nspawn, "systemd").or_else(|| child(inside, "systemd")).unwrap();
+        child(nspawn, "systemd").or_else(|| child(inside, "systemd"))
     }
 
     /// The process that has made the machine's namespaces.
