@@ -1,17 +1,22 @@
 //! What must not be written to is not flashed; `data::` boots what is.
 
 use crate::guest::{Disk, image, run};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use support::places::repository;
 
-/// A loop device over a file, detached when it is dropped.
-pub struct Loop(PathBuf);
+/// A loop device over a file. It is gone with the last descriptor of it: also when the test was killed.
+pub struct Loop(PathBuf, #[expect(dead_code, reason = "open for as long as the device is wanted")] File);
 
 impl Loop {
     pub fn over(file: PathBuf) -> Self {
         let device = run(Command::new("losetup").args(["--find", "--show", "--partscan"]).arg(file));
-        Self(device.trim().into())
+        let device = PathBuf::from(device.trim());
+        let open = File::open(&device).unwrap();
+        // Of a device that is open this asks for its end at the last close.
+        run(Command::new("losetup").arg("--detach").arg(&device));
+        Self(device, open)
     }
 
     pub fn path(&self) -> &Path {
@@ -21,12 +26,6 @@ impl Loop {
     pub fn flash(&self, arguments: &[&str]) -> Output {
         let mut flash = Command::new(repository("image/flash"));
         flash.arg(&self.0).arg("--image").arg(image("disk.img")).args(arguments).stdin(Stdio::null()).output().unwrap()
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
     }
 }
 
