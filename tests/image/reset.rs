@@ -100,8 +100,27 @@ impl Parts {
 
     /// What the initrd does at a boot.
     fn boots(&self) {
-        let script = "mount -t tmpfs tmpfs /run && PATH=\"$1/bin:$PATH\" sh \"$0\" \"$2\" \"$1/disk\"";
-        run(tools(script).arg(repository(SCRIPTS).join("check-var")).arg(self.dir.path()).arg(self.var.path()));
+        self.boots_where("true");
+    }
+
+    /// What it does where that is so; `$1` is the directory.
+    fn boots_where(&self, so: &str) {
+        let script = format!("mount -t tmpfs tmpfs /run && {so} && PATH=\"$1/bin:$PATH\" sh \"$0\" \"$2\" \"$1/disk\"");
+        run(tools(&script).arg(repository(SCRIPTS).join("check-var")).arg(self.dir.path()).arg(self.var.path()));
+    }
+
+    /// A partition CONFIG with the copy of a word, by this script. It is of type vfat, for which not every kernel has a
+    /// driver.
+    fn with_config(&self, script: &str) -> Loop {
+        let file = self.dir.path().join("config");
+        run(Command::new("truncate").args(["-s", "64M"]).arg(&file));
+        let config = Loop::over(file);
+        symlink(config.path(), self.dir.path().join("disk/CONFIG")).unwrap();
+        run(tools("mke2fs -q -t ext4 -E nodiscard \"$0\"").arg(config.path()));
+        self.on(&config, script);
+        let its = format!("s/-t vfat/-t ext4/; s,/dev/sled/CONFIG,{},", config.path().display());
+        self.stands_in("mount", &format!("set -- $(echo \"$@\" | sed '{its}'); exec /usr/bin/mount \"$@\""));
+        config
     }
 }
 
@@ -179,23 +198,59 @@ fn a_reset_whose_data_partition_does_not_appear_loses_nothing() {
 /// Nobody knows then when it was asked for.
 #[test]
 fn a_reset_whose_word_went_with_the_memory_is_told_and_not_done() {
-    let parts = Parts::asked("factory");
-    let config = parts.dir.path().join("config");
-    run(Command::new("truncate").args(["-s", "64M"]).arg(&config));
-    let config = Loop::over(config);
-    symlink(config.path(), parts.dir.path().join("disk/CONFIG")).unwrap();
-    run(tools("mke2fs -q -t ext4 -E nodiscard \"$0\"").arg(config.path()));
-    parts.on(&config, "echo factory >reset.txt");
-    // CONFIG is of type vfat, for which not every kernel has a driver.
-    parts.stands_in("mount", "set -- $(echo \"$@\" | sed 's/-t vfat/-t ext4/'); exec /usr/bin/mount \"$@\"");
-    run(tools("dd if=/dev/zero of=\"$0\" bs=1M count=64 conv=notrunc,fsync status=none").arg(parts.var.path()));
-    parts.boots();
-    let renewed = parts.on(&parts.var, "cat etc/renewed");
-    assert!(
-        renewed.contains("made anew") && renewed.contains("(factory) was asked for, AND WAS NOT DONE"),
-        "{renewed}"
-    );
-    assert_eq!((parts.data().as_str(), parts.on(&config, "ls reset.txt 2>/dev/null; true").as_str()), ("kept\n", ""));
+    // A version without the time has left the first.
+    for (copy, told) in [
+        ("factory", "(factory) was asked for, AND WAS NOT DONE"),
+        ("factory 2026-12-01T04:00:00Z", "(factory) was asked for at 2026-12-01T04:00:00Z, AND WAS NOT DONE"),
+        ("memory 2026-12-01T04:00:00Z", "(memory) was asked for at 2026-12-01T04:00:00Z, and is done by that"),
+    ] {
+        let parts = Parts::asked("factory");
+        let config = parts.with_config(&format!("echo {copy} >reset.txt"));
+        run(tools("dd if=/dev/zero of=\"$0\" bs=1M count=64 conv=notrunc,fsync status=none").arg(parts.var.path()));
+        parts.boots();
+        let renewed = parts.on(&parts.var, "cat etc/renewed");
+        assert!(renewed.contains("made anew") && renewed.contains(told), "{renewed}");
+        let left = parts.on(&config, "ls reset.txt 2>/dev/null; true");
+        assert_eq!((parts.data().as_str(), left.as_str()), ("kept\n", ""));
+    }
+}
+
+/// Somebody has removed the word, or it was never left: months later the copy would be told as a reset that was not done.
+#[test]
+fn a_copy_of_a_word_that_is_not_there_goes_at_the_next_boot() {
+    for (word, mounted, left) in [("factory", true, "reset.txt\n"), ("", true, ""), ("", false, "reset.txt\n")] {
+        let parts = Parts::asked(word);
+        if word.is_empty() {
+            parts.on(&parts.var, "rm etc/forget");
+        }
+        let config = parts.with_config("echo factory 2026-12-01T04:00:00Z >reset.txt; echo mine >sled.toml");
+        let var = if mounted { "/usr/bin/mount \"$2\" /sysroot/var &&" } else { "" };
+        let script = format!(
+            "mount -t tmpfs tmpfs /run && touch /run/sled-stick && mkdir -p /sysroot/var && {var} \
+             PATH=\"$1/bin:$PATH\" sh \"$0\" && ls /run/sled-config"
+        );
+        let config_partitions = repository(SCRIPTS).join("config-partitions");
+        let seen = run(tools(&script).arg(config_partitions).arg(parts.dir.path()).arg(parts.var.path()));
+        assert!(seen.contains("sled.toml\n"), "{seen}");
+        let there = parts.on(&config, "ls reset.txt 2>/dev/null; true");
+        assert_eq!((there.as_str(), parts.data().as_str()), (left, "kept\n"), "{word} {mounted}");
+    }
+}
+
+/// The table says whether there are regions to forget; nothing is waited for, and nothing lost, where it names none.
+#[test]
+fn regions_are_forgotten_where_the_table_of_the_disk_has_their_partition() {
+    let there = "echo vda >/run/sled-disk && mount --bind \"$1/sysfs\" /sys/class/block";
+    for (name, data) in [("crucible", ""), ("crucible-old", "kept\n"), ("sled-var", "kept\n")] {
+        let parts = Parts::asked("factory");
+        for (part, name) in [("vda6", "CONFIG"), ("vda8", name)] {
+            let dir = parts.dir.path().join("sysfs/vda").join(part);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("uevent"), format!("DEVTYPE=partition\nPARTN=8\nPARTNAME={name}\n")).unwrap();
+        }
+        parts.boots_where(there);
+        assert_eq!((parts.remembers().as_str(), parts.data().as_str()), ("", data), "{name}");
+    }
 }
 
 /// A stick takes the configuration of no sled that it is put into: it would carry it to the next.
