@@ -23,14 +23,14 @@ pub(super) use report::get_in_time;
 use super::client::Client;
 use super::failure::Failure;
 use crate::api::{JobId, Operation};
-use crate::names::VolumeName;
+use crate::names::{RegionName, VolumeName};
 use crate::wire::{Ask, Granted, Hosts, Refusal, Replica, Volume, Word};
 use report::reports;
 use std::io;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use verdict::{Verdict, judge};
-use whole::judge_whole;
+use whole::{Here, judge_whole};
 
 /// Time that what passes by itself is waited for: a host that connects anew, another sled's turn.
 const PASSING_LIMIT: Duration = Duration::from_secs(50);
@@ -73,15 +73,21 @@ impl<'a> Neighbours<'a> {
                 Ok(own) => own,
                 Err(why) => return Word::No(why.error()),
             };
-            let here = match replicas(client, &volume, ask).await {
-                Ok(here) => here,
+            let before = match replicas(client, here(&volume, ask), Instant::now() + PASSING_LIMIT).await {
+                Ok(before) => before,
                 Err(why) => return Word::No(why.error()),
             };
             // A look at what this sled has takes its time, and is none of the others'.
             let began = *asked.get_or_insert_with(Instant::now);
             let reports = reports(&volume, ask, self.doors).await;
             let verdict = match judge(&volume, hosts.as_ref(), ask, &reports) {
-                Verdict::Well if ask.whole => judge_whole(&volume, &here, ask, &reports),
+                Verdict::Well if ask.whole => {
+                    let siblings = here(&volume, ask).filter(|name| **name != ask.region);
+                    match replicas(client, siblings, began + PASSING_LIMIT).await {
+                        Ok(now) => judge_whole(&volume, &Here { before, now, used: is_used(hosts) }, ask, &reports),
+                        Err(why) => Verdict::No(why.error()),
+                    }
+                }
                 verdict => verdict,
             };
             match verdict {
@@ -106,12 +112,27 @@ async fn own(client: &Client, name: &VolumeName) -> Result<(Volume, Option<Hosts
     Ok((volume, hosts))
 }
 
-/// Read what the volume's regions on this sled have, if that matters: before the others are asked, who may have more by then.
-/// Of one that cannot be read nothing is known.
-async fn replicas(client: &Client, own: &Volume, ask: &Ask) -> Result<Vec<Replica>, Failure> {
-    let (mut found, deadline) = (Vec::new(), Instant::now() + PASSING_LIMIT);
-    for region in own.regions.iter().filter(|region| ask.whole && region.sled == own.sled) {
-        let asked = Operation::ShowReplica { region: region.name.clone() };
+/// Tell whether a host is connected to the volume on this sled.
+fn is_used(hosts: Option<Hosts>) -> bool {
+    hosts.is_some_and(|hosts| !hosts.attached.is_empty())
+}
+
+/// Name the volume's regions on this sled, if what they have matters.
+fn here<'a>(own: &'a Volume, ask: &Ask) -> impl Iterator<Item = &'a RegionName> {
+    let whole = ask.whole;
+    own.regions.iter().filter(move |region| whole && region.sled == own.sled).map(|region| &region.name)
+}
+
+/// Read what these regions of this sled have: before the others are asked, who may have more by then; and of its siblings
+/// afterwards, as they may have more by then themselves. Of one that cannot be read nothing is known.
+async fn replicas<'a>(
+    client: &Client,
+    regions: impl Iterator<Item = &'a RegionName>,
+    deadline: Instant,
+) -> Result<Vec<Replica>, Failure> {
+    let mut found = Vec::new();
+    for region in regions {
+        let asked = Operation::ShowReplica { region: region.clone() };
         let read = loop {
             match client.ask::<Replica>(&asked).await {
                 Err(why) if Instant::now() < deadline && is_looked_at(&why) => sleep(POLL).await,

@@ -1,14 +1,25 @@
-//! Verdict on a region that would be made anew, by what the other sleds of its volume say of theirs: it is filled from both
-//! others, and what they have not is lost. What a sled does not say is not taken for granted. Pure.
+//! Verdict on a region that would be made anew, by what the other sleds of its volume say of theirs, and by what its
+//! siblings on this sled have: it is filled from both others, and what they have not is lost. What a sled does not say is
+//! not taken for granted. Pure.
 
 use super::report::{RegionReport, Reports, ScrubReport, asked_about};
 use super::verdict::Verdict;
 use crate::decide::rebuild::under;
 use crate::wire::{Ask, Error, Flushed, Refusal, Replica, Volume};
 
-/// Judge whether a region may be made anew, of whose siblings on other sleds it is known that they serve. `here`: what the
-/// volume's regions on this sled have, as far as that can be read.
-pub(super) fn judge_whole(own: &Volume, here: &[Replica], ask: &Ask, all: &Reports) -> Verdict {
+/// Regions of the volume on this sled, and what they have, as far as that can be read.
+#[derive(Debug, Default)]
+pub(super) struct Here {
+    /// Replicas before the others were asked: no more than these are to have.
+    pub(super) before: Vec<Replica>,
+    /// Siblings' replicas afterwards: as much as the others have, if they are written to like them.
+    pub(super) now: Vec<Replica>,
+    /// Whether a host is connected here.
+    pub(super) used: bool,
+}
+
+/// Judge whether a region may be made anew, of whose siblings on other sleds it is known that they serve.
+pub(super) fn judge_whole(own: &Volume, here: &Here, ask: &Ask, all: &Reports) -> Verdict {
     let reported = |region: &crate::wire::Region| {
         let theirs = all.get(&region.sled)?.as_ref().ok()?;
         theirs.regions.iter().find(|seen| seen.name == region.name && seen.sled == region.sled)
@@ -18,8 +29,9 @@ pub(super) fn judge_whole(own: &Volume, here: &[Replica], ask: &Ask, all: &Repor
         return why;
     }
     let replicas: Vec<&Replica> = others.iter().filter_map(|theirs| theirs.replica.as_ref()?.as_ref().ok()).collect();
-    let goal = goal(ask, here, &replicas);
-    let lack = replicas.iter().find_map(|theirs| Some((theirs, lacks(theirs, &goal)?)));
+    let goal = goal(ask, &here.before, &replicas);
+    let beside = here.now.iter().filter(|replica| replica.region != ask.region);
+    let lack = replicas.into_iter().chain(beside).find_map(|theirs| Some((theirs, lacks(theirs, &goal)?)));
     let Some((theirs, extent)) = lack else { return Verdict::Well };
     let (name, sled) = (&theirs.region, &theirs.sled);
     let message = format!(
@@ -32,7 +44,8 @@ pub(super) fn judge_whole(own: &Volume, here: &[Replica], ask: &Ask, all: &Repor
     );
     let why = Error::new(Refusal::SiblingNotWhole, message, remedy);
     // One that is written to may be behind the others for a moment.
-    if others.iter().any(|theirs| !theirs.hosts.is_empty()) { Verdict::Later(why) } else { Verdict::No(why) }
+    let used = here.used || others.iter().any(|theirs| !theirs.hosts.is_empty());
+    if used { Verdict::Later(why) } else { Verdict::No(why) }
 }
 
 /// Find why a sibling is not known to be whole, by what its sled says of it alone; or that it has a host.
@@ -142,6 +155,10 @@ mod tests {
 
     impl Scene {
         fn judged(&self, here: &[Replica]) -> Verdict {
+            self.judged_of(&Here { before: here.to_vec(), now: here.to_vec(), used: false })
+        }
+
+        fn judged_of(&self, here: &Here) -> Verdict {
             judge_whole(&self.own, here, &self.ask, &[("other".parse().unwrap(), Ok(self.theirs.clone()))].into())
         }
 
@@ -245,5 +262,36 @@ mod tests {
         scene.their().hosts.insert(HOST.parse().unwrap());
         assert!(matches!(scene.judged(&more), Verdict::Later(_)));
         assert_eq!(scene.judged(&[]), Verdict::Well);
+    }
+
+    /// Of a region that cannot be read, the one beside it may be the one that was made anew: what is left is elsewhere.
+    #[test]
+    fn the_siblings_on_this_sled_are_to_have_it_as_well() {
+        let scene = scene();
+        let sibling = |flushes: &[(u64, u64)]| vec![replica(&scene.own, 2, flushes)];
+        let own = || replica(&scene.own, 0, &[(7, 3), (7, 9)]);
+        let (empty, full) = ([(0, 0), (0, 0)], [(7, 3), (7, 9)]);
+        let refused = |before: Vec<Replica>, now: Vec<Replica>| {
+            let lacks = |why: &Error| {
+                why.message.contains("of extent 0 still-fawn-2 on ") && why.remedy.contains("still-fawn-2")
+            };
+            let (before, now) = (|| before.clone(), || now.clone());
+            let unused = scene.judged_of(&Here { before: before(), now: now(), used: false });
+            let used = scene.judged_of(&Here { before: before(), now: now(), used: true });
+            match (unused, used) {
+                (Verdict::No(why), Verdict::Later(again)) => lacks(&why) && lacks(&again),
+                (Verdict::Well, Verdict::Well) => false,
+                other => panic!("{other:?}"),
+            }
+        };
+        for (case, before, now, wanted) in [
+            ("made anew, and empty", sibling(&empty), sibling(&empty), true),
+            ("filled", sibling(&full), sibling(&full), false),
+            ("behind, until it was read once more", sibling(&empty), sibling(&full), false),
+            ("the same beside one that can be read", [vec![own()], sibling(&empty)].concat(), sibling(&full), false),
+            ("empty beside one that can be read", [vec![own()], sibling(&empty)].concat(), sibling(&empty), true),
+        ] {
+            assert_eq!(refused(before, now), wanted, "{case}");
+        }
     }
 }
