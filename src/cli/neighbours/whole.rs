@@ -253,9 +253,10 @@ mod tests {
     #[test]
     fn of_one_that_cannot_be_read_the_others_are_to_have_the_most_that_any_has() {
         let mut scene = scene();
-        let sibling = |flushes| [replica(&scene.own, 2, flushes)];
-        let [same, more] = [sibling(&[(7, 3), (6, 20)]), sibling(&[(7, 3), (8, 0)])];
+        let sibling = |flushes: &[(u64, u64)]| [replica(&scene.own, 2, flushes)];
+        let [less, same, more] = [(6, 20), (7, 9), (8, 0)].map(|last| sibling(&[(7, 3), last]));
         assert_eq!(scene.judged(&same), Verdict::Well);
+        assert!(matches!(scene.judged(&less), Verdict::No(why) if why.message.contains("of extent 1 still-fawn-2")));
         assert!(matches!(scene.judged(&more), Verdict::No(why) if why.message.contains("of extent 1 still-fawn-1")));
         // Under a host it may be behind for a moment; and a host that is attached is waited for.
         scene.ask.alone = false;
