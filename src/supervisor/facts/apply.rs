@@ -57,6 +57,7 @@ impl Supervisor {
             if self.lookout.last_disk.replace(now).is_some_and(|before| before != now) {
                 // What was to be held, and what was granted, lies on another disk.
                 self.facts.holding.clear();
+                self.jobs.forget_holds();
                 self.facts.grants = None;
                 self.facts.unread_grants.clear();
                 self.facts.damaged_grants.clear();

@@ -15,6 +15,7 @@ use crate::region::Adoption;
 use crate::store::ledger;
 use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled};
+use crate::supervisor::jobs::holds::anew;
 use crate::supervisor::jobs::host_redundancy::{self, Lack};
 use crate::supervisor::jobs::precedence;
 use crate::supervisor::jobs::work::Work;
@@ -177,7 +178,7 @@ async fn carry_out(
         adopt::unused(&found.dir, |runner| in_place && runner.unit.as_ref() == Some(&own))?;
         adopt::take_over(&config, &region, &found).map_err(|why| why.to_string())
     };
-    context.held(taking).await.map_err(|why| why.message)??;
+    anew(context, name, taking).await.map_err(|why| why.message)??;
     // One that never ran and cannot: there is nobody to wait for.
     if served.is_some_and(|served| served.unit.active) {
         progress.step("starting its new unit", 0, 0);

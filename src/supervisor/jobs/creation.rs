@@ -10,6 +10,7 @@ use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::progress::{Cancelled, Progress};
 use crate::supervisor::jobs::context::{Context, cancelled};
+use crate::supervisor::jobs::holds::anew;
 use crate::supervisor::jobs::work::Work;
 use crate::wire::{self, ErrorCode, JobKind, Refusal};
 use tokio::sync::SemaphorePermit;
@@ -50,13 +51,13 @@ impl Context {
         let by = concat!("sledd ", env!("CARGO_PKG_VERSION")).to_owned();
         let made = create::create(bus, &self.config, &local, (self.disk.unwrap_or_default(), by), p).await?;
         p.step("putting it in place", 0, 0);
-        let (config, progress) = (self.config.clone(), p.clone());
+        let (config, progress, name) = (self.config.clone(), p.clone(), local.name.clone());
         // What is not put in place is removed there, too, and not on the loop's thread.
         let finish = move || {
             progress.no_way_back()?;
             made.finish(&config, &local.name)
         };
-        let record = self.held(finish).await.map_err(|why| CreateError::NotMounted(why.message))??;
+        let record = anew(self, &name, finish).await.map_err(|why| CreateError::NotMounted(why.message))??;
         Ok(format!("created as {}", record.uuid))
     }
 }

@@ -12,6 +12,7 @@ use crate::store::ledger;
 use crate::store::places;
 use crate::store::region_dir::allocated;
 use crate::supervisor::jobs::context::{Context, cancelled};
+use crate::supervisor::jobs::holds::anew;
 use crate::supervisor::jobs::precedence;
 use crate::supervisor::jobs::work::{Job, Work};
 use crate::systemd::{job, names};
@@ -71,7 +72,8 @@ impl Context {
         job::stop(bus, &names::unit(name)).await.map_err(failed)?;
         let (root, place, name) = (self.config.sled.storage.root.clone(), self.config.region_dir(name), name.clone());
         let (keep, clock) = (self.config.sled.storage.keep_deleted, self.clock.clone());
-        let done = self.held(move || match deletion {
+        let of = name.clone();
+        let done = anew(self, &of, move || match deletion {
             Deletion::Forget(record) => {
                 places::forget(&root, &name).map(|()| format!("{} was taken off the record", record.uuid))
             }
@@ -108,7 +110,7 @@ impl Context {
         progress.step("putting it in place", 0, 0);
         let (root, name) = (self.config.sled.storage.root.clone(), stone.region.clone());
         let uuid = stone.record.uuid;
-        let done = self.held(move || places::restore(&root, &stone)).await?;
+        let done = anew(self, &name, move || places::restore(&root, &stone)).await?;
         done.map(|()| format!("restored as {uuid}")).map_err(|why| {
             let message = format!("{name} was not restored: {why}");
             wire::Error::new(Refusal::RestoreFailed, message, "it is in the trash as before; mend that and ask again")

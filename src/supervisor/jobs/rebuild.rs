@@ -24,9 +24,10 @@ use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled};
 use crate::supervisor::jobs::creation::not_created;
 use crate::supervisor::jobs::filling::{FAULT_LIMIT, Goal, Lack, advice, goal, lacking, look, own, wanted, watch};
+use crate::supervisor::jobs::holds::{anew, keep};
 use crate::supervisor::jobs::host_redundancy::{self, Company};
 use crate::supervisor::jobs::other_sleds::Question;
-use crate::supervisor::jobs::restart::{is_held, record, release, turn};
+use crate::supervisor::jobs::restart::{release, turn};
 use crate::supervisor::jobs::work::{Job, Outcome, Work};
 use crate::times;
 use crate::wire::{self, JobKind, Refusal, Word};
@@ -231,12 +232,9 @@ async fn take_down(job: &Job, local: &LocalRegion, attached: bool) -> Result<(),
     progress.no_way_back().map_err(|_| cancelled())?;
     context.tell(Report::Mark { job: *id, region: name.clone(), busy: Busy::Holding }).await;
     progress.step("holding and stopping it", 0, 0);
-    let held = is_held(context, name).await?;
-    if !held {
-        let why = format!("its rebuild was begun; sledctl region rebuild {name} goes on with it");
-        let hold = Hold { by: HeldBy::Operator, why, remedy: None, since: times::now() };
-        record(context, name, Some(hold)).await?;
-    }
+    let why = format!("its rebuild was begun; sledctl region rebuild {name} goes on with it");
+    let hold = Hold { by: HeldBy::Operator, why, remedy: None, since: times::now() };
+    let held = keep(context, name, hold).await?;
     units::stop(bus, name).await.map_err(|why| left_held(name, &format!("its unit was not stopped: {why}")))?;
     match may_be_lost(job, local, attached).await {
         Ok(()) => Ok(()),
@@ -360,7 +358,7 @@ async fn put_in_place(
         let record = made.finish(&config, &name).map_err(|why| left_empty(&name, &why))?;
         Ok((record, kept))
     };
-    let done = context.held(change).await?;
+    let done = anew(context, &local.name, change).await?;
     // What the old one's unit ended with is not the new one's doing.
     _ = units::forgive(bus, &local.name).await;
     context.tell(Report::Released(context.disk, local.name.clone())).await;

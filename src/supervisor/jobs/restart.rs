@@ -12,7 +12,7 @@ use crate::region::{HeldBy, Hold, Ledger};
 use crate::store::ledger;
 use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled};
-use crate::supervisor::jobs::holds;
+use crate::supervisor::jobs::holds::{self, Taking};
 use crate::supervisor::jobs::host_redundancy::{self, Lack};
 use crate::supervisor::jobs::other_sleds::Question;
 use crate::supervisor::jobs::restart_check;
@@ -310,22 +310,28 @@ pub(super) async fn release(
     Ok("released; it is started as soon as everything is right".into())
 }
 
-/// Take a hold away that `which` says is not to stay, and what led to it. The region is marked by its job: after this
-/// none comes that was decided before.
+/// Take a hold away that `which` says is not to stay, and what led to it; tell whether the region may run by then. It is
+/// marked by its job: after this no hold comes that was decided before.
+///
+/// # Errors
+/// The ledger was not read, or not written: then the region is held as before.
 pub(in crate::supervisor) async fn forgive(
     context: &Context,
     name: &RegionName,
     which: impl FnOnce(&Hold) -> bool + Send + 'static,
-) -> Result<(), wire::Error> {
+) -> Result<bool, wire::Error> {
     context.heard().await;
-    if holds::take_away(context, name, which).await? {
-        context.look_again().await;
+    match holds::take_away(context, name, which).await? {
+        // What the loop knows of it stands as well: it may not be on record yet.
+        Taking::Stays => return Ok(false),
+        Taking::Taken => context.look_again().await,
+        Taking::NotHeld => {}
     }
     context.tell(Report::Released(context.disk, name.clone())).await;
-    Ok(())
+    Ok(true)
 }
 
-/// Standing of a region, by the ledger.
+/// Standing of a region, by the ledger, and by what is on its way there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::supervisor) enum Standing {
     /// The region is on record, and may run.
@@ -336,17 +342,22 @@ pub(in crate::supervisor) enum Standing {
     Gone,
 }
 
-/// Find the standing of a region, by the ledger.
+/// Find the standing of a region, by the ledger, and by what is on its way there.
 pub(in crate::supervisor) async fn standing(context: &Context, name: &RegionName) -> Result<Standing, wire::Error> {
-    let ledger = on_record(context).await?;
-    Ok(match (ledger.regions.contains_key(name), ledger.holds.contains_key(name)) {
-        (false, _) => Standing::Gone,
-        (true, true) => Standing::Held,
-        (true, false) => Standing::Kept,
-    })
+    let (root, wanted, region) = (context.config.sled.storage.root.clone(), context.holds.clone(), name.clone());
+    let look = move || {
+        let ledger = ledger::load(&root)?.ledger;
+        let held = ledger.holds.contains_key(&region) || wanted.of(&region).is_some();
+        Ok(match (ledger.regions.contains_key(&region), held) {
+            (false, _) => Standing::Gone,
+            (true, true) => Standing::Held,
+            (true, false) => Standing::Kept,
+        })
+    };
+    context.held(look).await?.map_err(|why| unreadable(&why))
 }
 
-/// Tell whether a region is held, by the ledger.
+/// Tell whether a region is held, be that on record or on its way there.
 pub(in crate::supervisor) async fn is_held(context: &Context, name: &RegionName) -> Result<bool, wire::Error> {
     Ok(standing(context, name).await? == Standing::Held)
 }
@@ -355,8 +366,11 @@ pub(in crate::supervisor) async fn is_held(context: &Context, name: &RegionName)
 pub(in crate::supervisor) async fn on_record(context: &Context) -> Result<Ledger, wire::Error> {
     let root = context.config.sled.storage.root.clone();
     let loaded = context.held(move || ledger::load(&root)).await?;
-    let failed = |why: std::io::Error| wire::Error::new(Code::LedgerUnreadable, why.to_string(), "sledctl status");
-    Ok(loaded.map_err(failed)?.ledger)
+    Ok(loaded.map_err(|why| unreadable(&why))?.ledger)
+}
+
+fn unreadable(why: &std::io::Error) -> wire::Error {
+    wire::Error::new(Code::LedgerUnreadable, why.to_string(), "sledctl status")
 }
 
 /// Put a hold on record, or take it off.

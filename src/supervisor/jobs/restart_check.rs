@@ -9,6 +9,7 @@ use crate::decide::facts::{Disk, OnDisk};
 use crate::decide::remedy;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
+use crate::region::Ledger;
 use crate::store::region_dir;
 use crate::supervisor::jobs::context::Context;
 use crate::wire::{self, Refusal};
@@ -30,7 +31,8 @@ pub(in crate::supervisor) async fn of_request(
     let Some(local) = context.config.local_regions().into_iter().find(|local| local.name == *name) else {
         return Ok(());
     };
-    let record = disk.ledger.as_ref().ok().filter(|ledger| !ledger.holds.contains_key(name));
+    let held = |ledger: &Ledger| ledger.holds.contains_key(name) || context.holds.of(name).is_some();
+    let record = disk.ledger.as_ref().ok().filter(|ledger| !held(ledger));
     let record = record.and_then(|ledger| ledger.regions.get(name));
     match (record, disk.regions.get(name), bus) {
         (Some(record), Some(OnDisk::Present(found)), Some(bus)) if found.uuid == record.uuid => {

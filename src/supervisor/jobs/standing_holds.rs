@@ -22,4 +22,9 @@ impl StandingHolds {
     pub(super) fn take(&self, name: &RegionName) -> Option<Hold> {
         self.all().remove(name)
     }
+
+    /// Find the hold of a region.
+    pub(super) fn of(&self, name: &RegionName) -> Option<Hold> {
+        self.all().get(name).cloned()
+    }
 }

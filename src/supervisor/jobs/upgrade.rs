@@ -7,6 +7,7 @@
 mod taking_back;
 
 use crate::act::{programs, units};
+use crate::check::Code;
 use crate::decide::turns::{Asks, Manner};
 use crate::port_map::LocalRegion;
 use crate::programs::{Program, Programs, Roll};
@@ -261,18 +262,28 @@ impl Rolling<'_> {
     async fn roll_over(&self, record: &mut Programs, local: &LocalRegion) -> Result<bool, wire::Error> {
         self.progress.step(format!("{}: its turn is waited for", local.name), 0, 0);
         if restart::is_held(self.context, &local.name).await? {
-            // Nothing runs on it. When it is released it gets the program.
-            self.note(record, local).await?;
-            return Ok(false);
+            return self.pass_over(record, local).await;
         }
         let done = record.rolling.as_ref().is_some_and(|roll| roll.done.contains(&local.name));
         if done && self.serves_soon(local).await.is_ok() && self.runs_it(record, local).await.is_ok() {
             return Ok(false);
         }
         let manner = Manner { force: self.force, unrepaired: self.force, asks: self.asks, rolling: true, starts: true };
-        restart::turn(self.context, self.job, local, manner, self.bus, self.progress).await?;
+        match restart::turn(self.context, self.job, local, manner, self.bus, self.progress).await {
+            // It came to be held since then.
+            Err(why) if why.code == Code::RegionHeld && restart::is_held(self.context, &local.name).await? => {
+                return self.pass_over(record, local).await;
+            }
+            turn => turn?,
+        }
         self.switch(record, local).await?;
         Ok(true)
+    }
+
+    /// Have a region that is held get the program when it is released: nothing runs on it.
+    async fn pass_over(&self, record: &mut Programs, local: &LocalRegion) -> Result<bool, wire::Error> {
+        self.note(record, local).await?;
+        Ok(false)
     }
 
     /// See that nothing runs anything else.

@@ -6,7 +6,7 @@ use crate::decide::facts::Busy;
 use crate::decide::turns::{Asks, Manner};
 use crate::port_map::LocalRegion;
 use crate::programs::Programs;
-use crate::region::HeldBy;
+use crate::region::{HeldBy, Hold};
 use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::list::CANCELLED;
 use crate::supervisor::jobs::restart;
@@ -96,8 +96,8 @@ impl Rolling<'_> {
         save(record).await?;
         self.refresh().await?;
         let since = roll.since;
-        restart::forgive(self.context, name, move |hold| hold.by != HeldBy::Operator && hold.since >= since).await?;
-        if restart::is_held(self.context, name).await? {
+        let not_its_own = move |hold: &Hold| hold.by != HeldBy::Operator && hold.since >= since;
+        if !restart::forgive(self.context, name, not_its_own).await? {
             return Ok(());
         }
         restart::turn(self.context, self.job, local, manner(Asks::Nobody, true), self.bus, self.progress).await?;
