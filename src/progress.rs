@@ -192,7 +192,7 @@ mod tests {
             Progress::new(|step| assert_eq!(step.asks.unwrap().moved.len(), 1), watch::Sender::new(Course::Open));
         let progress = progress.answered_by(answers);
         let (region, moved) = ("a-0".parse().unwrap(), ["a-1".parse().unwrap()].into());
-        let question = Ask { number: 0, region, moved, whole: false, alone: false, stopped: false };
+        let question = Ask { number: 0, region, moved, whole: false, alone: false, stopped: false, unreadable: false };
         let patience = Duration::from_secs(60);
         assert_eq!(progress.ask(question.clone(), patience).await, Some(Word::Well));
         assert_eq!(progress.ask(question.clone(), patience).await, None);
@@ -205,7 +205,7 @@ mod tests {
         let (answer, answers) = watch::channel(None);
         let progress = Progress::new(|_| (), watch::Sender::new(Course::Open)).answered_by(answers);
         let (region, moved) = ("a-0".parse().unwrap(), Default::default());
-        let question = Ask { number: 0, region, moved, whole: false, alone: false, stopped: false };
+        let question = Ask { number: 0, region, moved, whole: false, alone: false, stopped: false, unreadable: false };
         let patience = Duration::from_secs(60);
         let no = |code: Refusal| Word::No(crate::wire::Error::new(code, "x", "y"));
         let said = |words: Vec<Word>, number: u64| {

@@ -264,6 +264,7 @@ mod tests {
                 whole: false,
                 alone: false,
                 stopped: false,
+                unreadable: false,
             })),
             unasked: false,
             by: None,

@@ -162,6 +162,10 @@ pub struct Ask {
     /// pass by itself is waited for, such as a sled that does not answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
+    /// Whether the supervisor cannot read what the region has flushed; else whoever answers has to know it as well, as the
+    /// others are held to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreadable: bool,
 }
 
 /// The answer to an [`Ask`].

@@ -117,14 +117,19 @@ fn is_used(hosts: Option<Hosts>) -> bool {
     hosts.is_some_and(|hosts| !hosts.attached.is_empty())
 }
 
-/// Name the volume's regions on this sled, if what they have matters.
+/// Name the volume's regions on this sled of which it is to be read what they have, if that matters: all but the one that is
+/// asked about, if the supervisor itself cannot read that.
 fn here<'a>(own: &'a Volume, ask: &Ask) -> impl Iterator<Item = &'a RegionName> {
-    let whole = ask.whole;
-    own.regions.iter().filter(move |region| whole && region.sled == own.sled).map(|region| &region.name)
+    let (whole, unread) = (ask.whole, ask.unreadable.then(|| ask.region.clone()));
+    let here = own.regions.iter().filter(move |region| whole && region.sled == own.sled).map(|region| &region.name);
+    here.filter(move |name| Some(*name) != unread.as_ref())
 }
 
 /// Read what these regions of this sled have: before the others are asked, who may have more by then; and of its siblings
-/// afterwards, as they may have more by then themselves. Of one that cannot be read nothing is known.
+/// afterwards, as they may have more by then themselves.
+///
+/// # Errors
+/// What one of them has is not known: nothing is made of that.
 async fn replicas<'a>(
     client: &Client,
     regions: impl Iterator<Item = &'a RegionName>,
@@ -133,28 +138,58 @@ async fn replicas<'a>(
     let mut found = Vec::new();
     for region in regions {
         let asked = Operation::ShowReplica { region: region.clone() };
-        let read = loop {
+        let replica = loop {
             match client.ask::<Replica>(&asked).await {
-                Err(why) if Instant::now() < deadline && is_looked_at(&why) => sleep(POLL).await,
-                // It can be read, and what it has is not known: nothing is made of that.
-                Err(why) if is_looked_at(&why) => return Err(why),
-                read => break read,
+                Err(why) if Instant::now() < deadline && passes(&why) => sleep(POLL).await,
+                read => break read?,
             }
         };
-        match read {
-            Ok(replica) => found.push(replica),
-            Err(Failure::Refused(_)) => {}
-            Err(why) => return Err(why),
-        }
+        found.push(replica);
     }
     Ok(found)
 }
 
-/// Whether a look is under way: somebody else's, or the one that was just waited for, and that goes on.
-fn is_looked_at(why: &Failure) -> bool {
+/// Whether it may be read in a moment: a look is under way, somebody else's or the one that was just waited for, and that
+/// goes on; or a file is being replaced as its extent is repaired.
+fn passes(why: &Failure) -> bool {
     match why {
-        Failure::Refused(why) => why.code == Refusal::Busy,
+        Failure::Refused(why) => why.code == Refusal::Busy || why.code == Refusal::Failed,
         Failure::Unreachable(_, why) => why.kind() == io::ErrorKind::TimedOut,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Code;
+    use crate::wire::{Error, ErrorCode};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn what_is_here_has_to_be_known_but_of_a_region_that_its_supervisor_cannot_read() {
+        let mut own: Volume = serde_json::from_str(include_str!("../../attach/tests/volume.json")).unwrap();
+        own.regions[1].sled = "other".parse().unwrap();
+        let region = own.regions[0].name.clone();
+        for (whole, unreadable, wanted) in
+            [(true, false, vec![0, 2]), (true, true, vec![2]), (false, false, vec![]), (false, true, vec![])]
+        {
+            let (region, moved) = (region.clone(), BTreeSet::new());
+            let ask = Ask { number: 1, region, moved, whole, alone: true, stopped: false, unreadable };
+            let wanted: Vec<_> = wanted.into_iter().map(|index: usize| &own.regions[index].name).collect();
+            assert_eq!(here(&own, &ask).collect::<Vec<_>>(), wanted, "{whole} {unreadable}");
+        }
+    }
+
+    #[test]
+    fn a_look_that_may_do_better_in_a_moment_is_waited_for_and_no_other() {
+        for (code, wanted) in [
+            (ErrorCode::from(Refusal::Busy), true),
+            (Refusal::Failed.into(), true),
+            (Refusal::RegionUnknown.into(), false),
+            (Code::DataNotMounted.into(), false),
+        ] {
+            assert_eq!(passes(&Failure::Refused(Error::new(code.clone(), "", ""))), wanted, "{code:?}");
+        }
     }
 }

@@ -88,7 +88,7 @@ mod tests {
         own.regions[1].sled = "other".parse().unwrap();
         own.regions[0].connected = vec![Peer { address: "192.168.4.17".parse().unwrap(), port: 7, host: None }];
         let (region, moved) = (own.regions[0].name.clone(), BTreeSet::new());
-        let ask = Ask { number: 1, region, moved, whole: false, alone: false, stopped: false };
+        let ask = Ask { number: 1, region, moved, whole: false, alone: false, stopped: false, unreadable: false };
         let mut said: serde_json::Value = serde_json::to_value(&own).unwrap();
         let region = &mut said["regions"][1];
         (region["state"], region["connected"]) =

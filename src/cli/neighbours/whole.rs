@@ -143,7 +143,7 @@ mod tests {
         own.regions[1].sled = "other".parse().unwrap();
         let name = own.regions[0].name.clone();
         let moved = BTreeSet::new();
-        let ask = Ask { number: 1, region: name, moved, whole: true, alone: true, stopped: false };
+        let ask = Ask { number: 1, region: name, moved, whole: true, alone: true, stopped: false, unreadable: false };
         let mut theirs: Report = serde_json::from_value(serde_json::to_value(&own).unwrap()).unwrap();
         // A later sled may find what is not known here.
         let scrub =

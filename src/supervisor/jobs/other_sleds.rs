@@ -10,6 +10,7 @@ use crate::port_map::LocalRegion;
 use crate::progress::Progress;
 use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled};
+use crate::supervisor::jobs::filling::own;
 use crate::wire::{self, Ask, Refusal, Word};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -60,7 +61,7 @@ impl Question<'_> {
     /// Ask how the others are, and whether they were found whole if that matters. Nobody's word is a no.
     ///
     /// # Errors
-    /// The job was cancelled.
+    /// The job was cancelled, or its look at the region was cut short.
     pub(in crate::supervisor) async fn ask(&self) -> Result<Word, wire::Error> {
         let whole = matches!(self.asks, Asks::Whole { .. });
         let alone = self.asks == Asks::Whole { attached: false };
@@ -68,7 +69,9 @@ impl Question<'_> {
         let patience = unfollowed + WORD_LIMIT + if whole { LOOKS_LIMIT } else { Duration::ZERO };
         let moved = self.asks.left_out(self.local.name.volume());
         let (region, stopped) = (self.local.name.clone(), self.stopped);
-        let question = Ask { number: 0, region, moved, whole, alone, stopped };
+        // What it has is not had from whoever answers if it cannot be had here.
+        let unreadable = whole && own(self.context, self.local).await?.is_err();
+        let question = Ask { number: 0, region, moved, whole, alone, stopped, unreadable };
         let followed = async {
             sleep(unfollowed).await;
             if let Err(why) = follower::begin(self.bus, &self.context.config.map, self.job).await {

@@ -112,6 +112,7 @@ fn a_word_is_heard_only_while_its_question_is_asked() {
             whole: false,
             alone: false,
             stopped: false,
+            unreadable: false,
         });
         Step { doing: "waiting".into(), done: 0, total: 0, unit: JobUnit::Parts, asks }
     };
