@@ -357,7 +357,17 @@ fn a_setup_is_written_as_an_image_takes_it_or_not_at_all() {
     let sled = fs::read_to_string(into.join("sled.toml")).unwrap();
     assert!(sled.contains("prefix = 24\n") && sled.contains("gateway = \"192.168.4.1\"\n"), "{sled}");
     assert_eq!(check(&into, &[]).status.code(), Some(0));
-    // By a server's reservation, tagged, and with a second adapter.
+    // Without anything to go by it says what is missing.
+    let output = Command::new(env!("CARGO_BIN_EXE_sledctl")).arg("setup").stdin(Stdio::null()).output();
+    assert!(text(&output.unwrap().stderr).contains("--name is missing"));
+}
+
+/// By a server's reservation, tagged, and with a second adapter.
+#[test]
+fn a_setup_by_a_server_is_told_no_more_than_the_server_leaves_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let into = dir.path().join("config");
+    let map = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/port-map.toml");
     let words = ["setup", "--name", "proper-raptor", "--nic", "usb", "--into", into.to_str().unwrap(), "--dhcp"];
     let setup = |more: &[&str]| sledctl(&[&words[..], more].concat());
     let done = setup(&["--address", "192.168.4.189", "--spare", "eno1", "--vlan", "5"]);
@@ -370,17 +380,29 @@ fn a_setup_is_written_as_an_image_takes_it_or_not_at_all() {
         (&["--address", "192.168.4.189", "--spare", "usb"], 1, "network.nic already"),
         (&["--address", "192.168.4.189", "--vlan", "4095"], 2, "4095"),
         (&["--address", "192.168.4.189", "--gateway", "192.168.4.1"], 2, "cannot be used with"),
+        (&["--address", "192.168.4.189/24"], 2, "has the server say the length of the prefix"),
+        (
+            &["--address", "192.168.4.190", "--port-map", map],
+            2,
+            "gives the sled proper-raptor the address 192.168.4.189",
+        ),
     ] {
         let refused = setup(more);
         assert_eq!(refused.status.code(), Some(code), "{more:?}: {}", text(&refused.stderr));
         assert!(text(&refused.stderr).contains(why), "{more:?}: {}", text(&refused.stderr));
     }
     assert_eq!(fs::read_to_string(into.join("sled.toml")).unwrap(), sled, "what is refused writes nothing");
-    let words = ["setup", "--name", "a", "--nic", "usb", "--address", "192.168.4.189"];
-    assert!(text(&sledctl(&words).stderr).contains("the prefix of --address"));
-    // Without anything to go by it says what is missing.
-    let output = Command::new(env!("CARGO_BIN_EXE_sledctl")).arg("setup").stdin(Stdio::null()).output();
-    assert!(text(&output.unwrap().stderr).contains("--name is missing"));
+    assert_eq!(setup(&["--address", "192.168.4.189", "--port-map", map]).status.code(), Some(0));
+    let words = ["setup", "--name", "proper-raptor", "--nic", "usb", "--into", into.to_str().unwrap()];
+    for (more, why) in [
+        (&["--address", "192.168.4.189"][..], "write --address 192.168.4.189/24, say; or add --dhcp"),
+        (&["--address", "192.168.4.190/24", "--port-map", map], "and --address says 192.168.4.190"),
+        (&[], "--address is missing"),
+    ] {
+        let refused = sledctl(&[&words[..], more].concat());
+        assert_eq!(refused.status.code(), Some(2), "{more:?}: {}", text(&refused.stderr));
+        assert!(text(&refused.stderr).contains(why), "{more:?}: {}", text(&refused.stderr));
+    }
 }
 
 #[test]

@@ -61,7 +61,7 @@ mod volume;
 pub use completion::command as completed;
 
 use crate::terminal;
-use crate::wire::ErrorBody;
+use crate::wire::{ErrorBody, Refusal};
 use backup::{BackupCommand, RestoreCommand};
 use checks::ChecksCommand;
 use clap::{Parser, Subcommand};
@@ -97,6 +97,8 @@ use volume::VolumeCommand;
 
 /// The supervisor's socket, unless something else is said.
 const SOCKET: &str = "/run/sled/admin.sock";
+/// Exit code of a command whose arguments do not go together; clap's, of what it finds out itself.
+const MISUSED: u8 = 2;
 /// Exit code of a command that was done, but what it shows is not well.
 const NOT_WELL: u8 = 3;
 /// Exit code of a command whose supervisor cannot be reached.
@@ -247,6 +249,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             ExitCode::from(match failure {
                 Failure::Unreachable(..) | Failure::Gone | Failure::Down => UNREACHABLE,
                 Failure::Left(_) => INTERRUPTED,
+                Failure::Refused(error) if error.code == Refusal::Misused => MISUSED,
                 _ => 1,
             })
         }

@@ -8,6 +8,7 @@ use crate::appliance::answers::{Addressed, Answers, Cidr};
 use crate::appliance::boot::{self, Places};
 use crate::appliance::brought::Sources;
 use crate::appliance::{self, CONFIG, KEYS, OWN, keys};
+use crate::config::{Configuration, usual_prefix};
 use crate::config_dir::{self, PORT_MAP, SLED};
 use crate::files::{make_dir, replace, set_mode};
 use crate::names::SledName;
@@ -29,10 +30,11 @@ pub(super) struct SetupCommand {
     /// The sled's name in the port map.
     #[arg(long)]
     name: Option<SledName>,
-    /// Its address with the length of its network's prefix: 192.168.4.189/24; with --dhcp the address alone will do.
+    /// Its address with the length of its network's prefix: 192.168.4.189/24; with --dhcp the address alone: 192.168.4.189.
+    /// With --port-map it has to be the one that stands there.
     #[arg(long, value_name = "ADDRESS/PREFIX")]
     address: Option<Place>,
-    /// Have a DHCP server give it that address, by a reservation; it says gateway and prefix as well.
+    /// Have a DHCP server give it that address, by a reservation; it says gateway and prefix, which are refused beside it.
     #[arg(long, conflicts_with = "gateway")]
     dhcp: bool,
     /// The network adapter in the bridge: as `ip link` names it, enx00e04ca81110; its hardware address; or `usb`, whichever
@@ -98,7 +100,8 @@ impl SetupCommand {
             return Ok(true);
         }
         let files = if self.say_nothing() && io::stdin().is_terminal() { ask()? } else { given(self)? };
-        check(&files)?;
+        let config = check(&files)?;
+        self.agrees(&config)?;
         match &self.into {
             Some(dir) => write_config_partition(dir, &files)?,
             None => install(&files)?,
@@ -115,6 +118,23 @@ impl SetupCommand {
         let more = !dns.is_empty() || !ntp.is_empty() || *create_on_first_boot;
         !own && !more && files.iter().all(|file| file.is_none())
     }
+
+    /// Refuse an address beside a port map that gives the sled another: the map's would be in force, and nobody be told.
+    fn agrees(&self, config: &Configuration) -> Result<(), Failure> {
+        let said = self.address.map(|place| place.address().to_canonical());
+        let (Some(said), Some(map), there) = (said, &self.port_map, config.address) else { return Ok(()) };
+        if said == there {
+            return Ok(());
+        }
+        let (name, map) = (&config.sled.name, map.display());
+        let why = format!("{map} gives the sled {name} the address {there}, and --address says {said}");
+        Err(misused(why, "the address is that of the port map: change one of the two"))
+    }
+}
+
+/// Refuse arguments that do not go together, or of which one is missing.
+fn misused(why: impl Into<String>, remedy: &str) -> Failure {
+    Failure::refused(Refusal::Misused, why, remedy)
 }
 
 /// List what lies in a directory, in the order of the names.
@@ -153,11 +173,7 @@ fn usable_keys(text: &[u8], what: &dyn Display) -> Result<String, Failure> {
 /// Make the files from the arguments.
 fn given(arguments: &SetupCommand) -> Result<Files, Failure> {
     let needed = |what: &str| {
-        Failure::refused(
-            Refusal::Incomplete,
-            format!("{what} is missing"),
-            "give --name, --address and --nic, or --sled-toml and --port-map",
-        )
+        misused(format!("{what} is missing"), "give --name, --address and --nic, or --sled-toml and --port-map")
     };
     let keys = arguments.authorized_keys.as_deref().map(read_keys).transpose()?;
     if let Some(path) = &arguments.sled_toml {
@@ -166,11 +182,7 @@ fn given(arguments: &SetupCommand) -> Result<Files, Failure> {
     }
     let answers = Answers {
         name: arguments.name.clone().ok_or_else(|| needed("--name"))?,
-        address: match arguments.address.ok_or_else(|| needed("--address"))? {
-            place if arguments.dhcp => Addressed::Dhcp(place.address()),
-            Place::Within(cidr) => Addressed::Static(cidr, arguments.gateway),
-            Place::Alone(_) => return Err(needed("the prefix of --address, as in 192.168.4.189/24,")),
-        },
+        address: addressed(arguments.address.ok_or_else(|| needed("--address"))?, arguments)?,
         nic: arguments.nic.clone().ok_or_else(|| needed("--nic"))?,
         spare: arguments.spare.clone(),
         vlan: arguments.vlan,
@@ -180,6 +192,22 @@ fn given(arguments: &SetupCommand) -> Result<Files, Failure> {
     };
     let port_map = arguments.port_map.as_deref().map_or_else(|| Ok(answers.port_map()), read)?;
     Ok(Files { sled: answers.sled_toml(), port_map, keys })
+}
+
+/// Decide who sets the address up, and refuse a prefix that is one too many, or is missing.
+fn addressed(place: Place, arguments: &SetupCommand) -> Result<Addressed, Failure> {
+    match (place, arguments.dhcp) {
+        (Place::Alone(address), true) => Ok(Addressed::Dhcp(address)),
+        (Place::Within(cidr), false) => Ok(Addressed::Static(cidr, arguments.gateway)),
+        (Place::Within(Cidr { address, prefix }), true) => {
+            let why = format!("--dhcp has the server say the length of the prefix, and --address says {prefix} bits");
+            Err(misused(why, &format!("leave it out, --address {address}; or leave --dhcp out")))
+        }
+        (Place::Alone(address), false) => {
+            let why = format!("--address {address} lacks the length of its network's prefix");
+            Err(misused(why, &format!("write --address {address}/{}, say; or add --dhcp", usual_prefix(address))))
+        }
+    }
 }
 
 /// Make the files from answers to questions on a terminal.
@@ -272,12 +300,11 @@ fn adapters() -> Vec<(String, String)> {
 }
 
 /// Refuse files that have a fault, before one of them is written.
-fn check(files: &Files) -> Result<(), Failure> {
+fn check(files: &Files) -> Result<Configuration, Failure> {
     let source = |file: &'static str, text: &str| (file, Source { file: file.into(), text: Ok(text.to_owned()) });
     let others = [source(SLED, &files.sled), source(PORT_MAP, &files.port_map)];
     // Only the two files count: there are no fragments in a directory that is none.
     config_dir::read_with(Path::new("/nonexistent"), others)
-        .map(|_| ())
         .map_err(|faults| Failure::Refused(wire::Error::config_invalid(&faults)))
 }
 

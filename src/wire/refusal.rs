@@ -208,6 +208,8 @@ refusals! {
     BackupUnusable = "BACKUP_UNUSABLE";
     /// The supervisor must not run while that is done.
     SupervisorRuns = "SUPERVISOR_RUNS";
+    /// The arguments of a command do not go together, or one is missing.
+    Misused = "MISUSED";
     /// Nobody is there who could be asked whether something is meant.
     NotConfirmed = "NOT_CONFIRMED";
     /// The machine does not reboot.
