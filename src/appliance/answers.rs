@@ -1,5 +1,6 @@
 //! Answers of whoever sets a sled up, as the files of its configuration. Pure.
 
+use crate::config::Vlan;
 use crate::names::SledName;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -63,7 +64,7 @@ pub struct Answers {
     /// The adapter that takes over when that one has no link.
     pub spare: Option<String>,
     /// The VLAN of the sled's packets on the cable.
-    pub vlan: Option<u16>,
+    pub vlan: Option<Vlan>,
     /// The servers that are asked for names.
     pub dns: Vec<IpAddr>,
     /// The servers that are asked for the time.
@@ -182,11 +183,11 @@ mod tests {
     #[test]
     fn a_server_a_vlan_and_a_spare_are_said_as_they_are_meant() {
         let address = Addressed::Dhcp("192.168.4.189".parse().unwrap());
-        let answers = Answers { address, spare: Some("eno1".into()), vlan: Some(5), ..answers() };
+        let answers = Answers { address, spare: Some("eno1".into()), vlan: "5".parse().ok(), ..answers() };
         let config = configuration(&answers);
         let (network, appliance) = (&config.sled.network, &config.sled.appliance);
         assert_eq!((config.address, network.address), (address.address(), Addressing::Dhcp));
         assert_eq!((appliance.prefix, appliance.gateway), (None, None), "the server says these");
-        assert_eq!((network.spare.as_deref(), network.vlan), (Some("eno1"), Some(5)));
+        assert_eq!((network.spare.as_deref(), network.vlan), (Some("eno1"), answers.vlan));
     }
 }

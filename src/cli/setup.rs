@@ -8,7 +8,7 @@ use crate::appliance::answers::{Addressed, Answers, Cidr};
 use crate::appliance::boot::{self, Places};
 use crate::appliance::brought::Sources;
 use crate::appliance::{self, CONFIG, KEYS, OWN, keys};
-use crate::config::{Configuration, usual_prefix};
+use crate::config::{Configuration, Vlan, usual_prefix};
 use crate::config_dir::{self, PORT_MAP, SLED};
 use crate::files::{make_dir, replace, set_mode};
 use crate::names::SledName;
@@ -22,7 +22,7 @@ use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use typed::{Key, Maybe, Place, VLANS, Vlan, Whose};
+use typed::{Key, Maybe, Place, Whose};
 
 /// Make a machine with the image one sled: by arguments, or by questions.
 #[derive(Debug, Args)]
@@ -45,8 +45,8 @@ pub(super) struct SetupCommand {
     #[arg(long, value_name = "NIC")]
     spare: Option<String>,
     /// The VLAN of its packets on the cable, which the switch's port has to have tagged.
-    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(VLANS))]
-    vlan: Option<u16>,
+    #[arg(long, value_name = "ID")]
+    vlan: Option<Vlan>,
     /// Where packets to other networks go.
     #[arg(long)]
     gateway: Option<IpAddr>,
@@ -229,8 +229,7 @@ fn ask() -> Result<Files, Failure> {
     terminal::out("Who may log in by ssh, as root? One public key, on one line; without one nobody can.\n")?;
     let keys = question("Key (none: -)", Some(Key(None)))?.0;
     let (dns, create) = (dns.into_iter().collect(), false);
-    let (vlan, ntp) = (vlan.map(|Vlan(id)| id), Vec::new());
-    let answers = Answers { name, address, nic, spare, vlan, dns, ntp, create_on_first_boot: create };
+    let answers = Answers { name, address, nic, spare, vlan, dns, ntp: Vec::new(), create_on_first_boot: create };
     Ok(Files { sled: answers.sled_toml(), port_map: answers.port_map(), keys })
 }
 

@@ -1,6 +1,6 @@
 //! The keys of `sled.toml`, as sled.toml(5) describes them. Pure.
 
-use super::network::VLANS;
+use super::vlan::VLANS;
 use crate::source::Absent::{Fault, Means, Value};
 use crate::source::{Absent, Key};
 use std::ops::RangeInclusive;

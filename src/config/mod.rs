@@ -18,6 +18,7 @@ mod texts;
 mod tls;
 mod update;
 mod values;
+mod vlan;
 mod window;
 
 pub use appliance::{Appliance, Serial, UpdateSource, usual_prefix};
@@ -33,6 +34,7 @@ pub use texts::{FRAGMENTS, PORT_MAP, SLED, Texts};
 pub use tls::Tls;
 pub use update::{Apply, Update};
 pub use values::{Reserve, hidden};
+pub use vlan::Vlan;
 pub use window::Window;
 
 use crate::names::{RegionName, SledName};

@@ -2,17 +2,14 @@
 
 use super::nic::{By, Nic};
 use super::values::{INTERFACE, word};
+use super::vlan::{VLANS, Vlan};
 use crate::source::{Faults, Origin, Section};
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// The interface by which a machine talks to itself.
 const LOOPBACK: &str = "lo";
-
-/// The VLANs that there are (IEEE 802.1Q): 0 is none, and 4095 is reserved.
-pub(super) const VLANS: RangeInclusive<u64> = 1..=4094;
 
 /// The interface that two adapters are put together as (a bond).
 pub const BOND: &str = "bond0";
@@ -26,8 +23,8 @@ pub struct Network {
     pub nic: Nic,
     /// The adapter that takes over when that one has no link; `None`: none does.
     pub spare: Option<Nic>,
-    /// The VLAN that the sled's packets have on the cable, from 1 to 4094; `None`: they have none.
-    pub vlan: Option<u16>,
+    /// The VLAN that the sled's packets have on the cable; `None`: they have none.
+    pub vlan: Option<Vlan>,
     /// The way in which the bridge gets the sled's address.
     pub address: Addressing,
     /// The least negotiated link speed that is well, in Mbit/s.
@@ -114,7 +111,7 @@ pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Draft {
     let bridge = bridge(&mut section, faults);
     let nic = nic(&mut section, &bridge, faults);
     let spare = spare(&mut section, &bridge, nic.as_ref(), faults);
-    let vlan = section.integer("vlan", VLANS, faults).and_then(|(id, _)| u16::try_from(id).ok());
+    let vlan = section.integer("vlan", VLANS, faults).and_then(|(id, _)| Vlan::of(id));
     let address = section.parsed::<Addressing>("address", "write \"static\" or \"dhcp\"", faults);
     let mut least = |key, default| {
         let number = section.integer(key, 1..=u64::from(u32::MAX), faults);

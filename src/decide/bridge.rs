@@ -65,7 +65,7 @@ fn port(config: &Configuration, facts: &Facts, whole: &Bridge, nic: &Nic) -> Opt
 
 /// The finding about the VLAN that packets are to have on the cable: the port's own, or that of an interface below it.
 fn vlan(config: &Configuration, facts: &Facts, whole: &Bridge, nic: &Nic) -> Option<Finding> {
-    let (id, bridge) = (config.sled.network.vlan?, &config.sled.network.bridge);
+    let (id, bridge) = (config.sled.network.vlan?.id(), &config.sled.network.bridge);
     let port = nic.port_name(&config.sled.network.nic);
     if nic.master.as_ref() != Some(bridge) {
         return None;

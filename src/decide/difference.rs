@@ -2,7 +2,7 @@
 //! now.
 
 use super::facts::Facts;
-use crate::config::{Configuration, Network, Nic};
+use crate::config::{Configuration, Network, Nic, Vlan};
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::{Fence, LocalRegion};
 use crate::region::Tombstone;
@@ -144,7 +144,7 @@ fn network(a: &Network, b: &Network) -> Vec<Change> {
         (from != to).then(|| change("sled.toml".into(), format!("network.{key}: {from} -> {to}"), effect))
     };
     let spare = |spare: &Option<Nic>| spare.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
-    let none = |value: Option<u16>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
+    let none = |value: Option<Vlan>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
     let all = [
         changed("bridge", a.bridge.clone(), b.bridge.clone(), ON_TRIAL),
         changed("nic", a.nic.to_string(), b.nic.to_string(), ON_TRIAL),

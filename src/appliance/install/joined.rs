@@ -76,7 +76,8 @@ mod tests {
         let one = config_dir::read_texts(&texts(&text, &[]), dir).unwrap();
         assert_eq!(one, config_dir::read_texts(&all, dir).unwrap());
         assert!(
-            one.sled.network.vlan == Some(5) && text.contains("joined with sled.toml.d/00-own.toml, sled.toml.d/1")
+            one.sled.network.vlan == "5".parse().ok()
+                && text.contains("joined with sled.toml.d/00-own.toml, sled.toml.d/1")
         );
         // What has a fault is not joined, wherever that is.
         for (sled, fragment) in [(sled, "[network]\nvlam = 5\n"), ("[sled", first), (sled, "[network")] {

@@ -4,11 +4,7 @@ use crate::appliance::answers::Cidr;
 use crate::appliance::keys;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::RangeInclusive;
 use std::str::FromStr;
-
-/// The VLANs that there are (IEEE 802.1Q).
-pub(super) const VLANS: RangeInclusive<i64> = 1..=4094;
 
 /// Address of the sled, with its network or without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,25 +64,6 @@ impl Display for Whose {
             Self::Own(cidr) => cidr.fmt(f),
             Self::Reserved(address) => write!(f, "{address} dhcp"),
         }
-    }
-}
-
-/// VLAN of IEEE 802.1Q.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Vlan(pub(super) u16);
-
-impl FromStr for Vlan {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let id = text.parse().ok().filter(|id| VLANS.contains(&i64::from(*id)));
-        id.map(Self).ok_or_else(|| format!("{text} is no VLAN, which are the numbers from 1 to 4094"))
-    }
-}
-
-impl Display for Vlan {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -201,7 +201,7 @@ fn a_spare_that_carries_or_could_not_is_a_warning_and_no_fault_of_the_first_bloc
 #[test]
 fn a_vlan_that_packets_do_not_have_blocks() {
     let mut with_vlan = config();
-    with_vlan.sled.network.vlan = Some(5);
+    with_vlan.sled.network.vlan = "5".parse().ok();
     let of = |tagging: Option<Tagging>, through: Option<u16>| {
         let mut facts = well(&with_vlan);
         facts.network.as_mut().unwrap().tagging = tagging;

@@ -278,7 +278,7 @@ async fn look(
     let tagging = match (link, wanted.vlan) {
         (Some(link), Some(vlan)) => {
             let port = chosen.map(|nic| way(nic, &links, Some(link.header.index)).last().copied().unwrap_or(nic));
-            vlans::tagging(handle, link, port, vlan).await
+            vlans::tagging(handle, link, port, vlan.id()).await
         }
         _ => None,
     };

@@ -1,7 +1,7 @@
 //! What is shown of the network: in short, from the cable to the address, and by ports.
 
 use crate::check::Code;
-use crate::config::{self, Configuration};
+use crate::config::{self, Configuration, Vlan};
 use crate::decide::facts::{Bridge, Facts, Holder, Network, Nic, PortState, Region, Through};
 use crate::names::RegionName;
 use crate::wire::{self, AddressState, Listener, State, Who};
@@ -65,7 +65,7 @@ fn of_hosts(check: &wire::Check) -> bool {
 fn tags(config: &Configuration, facts: &Facts) -> Option<u16> {
     let tagging = facts.network.as_ref()?.tagging?;
     let tagged = tagging.port.is_some_and(|port| !port.untagged);
-    config.sled.network.vlan.filter(|_| tagging.filtering && tagged)
+    config.sled.network.vlan.map(Vlan::id).filter(|_| tagging.filtering && tagged)
 }
 
 fn adapter(nic: &Nic) -> wire::Adapter {
