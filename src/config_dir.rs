@@ -7,6 +7,7 @@ pub use crate::config::{PORT_MAP, SLED};
 use crate::kernel::broker::{self, Wanted};
 use crate::source::{Fault, Source};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
@@ -27,21 +28,24 @@ pub fn read(dir: &Path) -> Result<Configuration, Vec<Fault>> {
     config::read(&sources(dir))
 }
 
-/// Read the configuration of a directory as it would be with other files in the places of its own: `sled.toml`,
-/// `port-map.toml`. Their faults are told with the names that they have now.
+/// Read the configuration of a directory as it would be with other files in the places of its own, or beside them: by
+/// the names that they would have there. Their faults are told with the names that they have now.
 ///
 /// # Errors
 /// Every fault of every file.
-pub fn read_with(
+pub fn read_with<'a>(
     dir: &Path,
-    others: impl IntoIterator<Item = (&'static str, Source)>,
+    others: impl IntoIterator<Item = (&'a str, Source)>,
 ) -> Result<Configuration, Vec<Fault>> {
-    let mut sources = sources(dir);
-    for (file, source) in others {
-        match file {
-            SLED => sources.sled[0] = source,
-            PORT_MAP => sources.port_map = source,
-            _ => {}
+    let (mut texts, mut names) = (texts(dir), BTreeMap::new());
+    for (file, Source { file: name, text }) in others {
+        texts.0.insert(file.to_owned(), text);
+        names.insert(dir.join(file).display().to_string(), name);
+    }
+    let mut sources = texts.sources(dir, ephemeral());
+    for source in sources.sled.iter_mut().chain([&mut sources.port_map]) {
+        if let Some(name) = names.remove(&source.file) {
+            source.file = name;
         }
     }
     config::read(&sources)

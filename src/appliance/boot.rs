@@ -7,17 +7,20 @@
 //! let nobody in never that of some that do, and the screen says why. Nothing here can fail a boot.
 
 use super::brought::{self, Brought, Sources, WANTED, Wanted};
+use super::fragments::{self, Fragment, Owner};
 use super::{CONFIG, OWN, TAKEN, network, serial, trial};
+use crate::config::FRAGMENTS;
 use crate::config_dir::{self, PORT_MAP, SLED};
-use crate::files::{make_dir, replace, set_mode};
+use crate::files::{make_dir, replace, set_mode, sync_dir, write_aside};
 use crate::source::Source;
 use crate::times;
 use jiff::Timestamp;
+use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -114,7 +117,9 @@ fn take_over(sources: &Sources, own: &Path) -> io::Result<Vec<String>> {
         let text = brought.files.get(wanted.file)?;
         (known.get(wanted.file) != Some(&brought::digest(text))).then_some((wanted.file, text.as_slice()))
     };
-    let changed: BTreeMap<_, _> = WANTED.iter().filter_map(changed).collect();
+    let fragments = brought.fragments.iter().map(|(name, one)| (name.as_str(), one.text.as_slice()));
+    let fragments = fragments.filter(|(name, text)| known.get(*name) != Some(&brought::digest(text)));
+    let changed: BTreeMap<&str, &[u8]> = WANTED.iter().filter_map(changed).chain(fragments).collect();
     let refused = faults(own, &brought, &changed);
     let mut said = Vec::new();
     if refused.is_empty() {
@@ -151,6 +156,39 @@ fn known(last: &Taken, brought: &Brought) -> BTreeMap<String, String> {
     last.digests.clone()
 }
 
+/// A file that was brought: its name, its place in [`OWN`], its text, and whose it is.
+struct File<'a> {
+    name: &'a str,
+    place: String,
+    text: &'a [u8],
+    owner: Owner,
+}
+
+fn files(brought: &Brought) -> impl Iterator<Item = File<'_>> {
+    let wanted = WANTED.iter().filter_map(|wanted| {
+        let (text, owner) = (brought.files.get(wanted.file)?, Owner::default());
+        Some(File { name: wanted.file, place: wanted.place.into(), text, owner })
+    });
+    let fragments = brought.fragments.iter().map(|(name, Fragment { text, owner })| {
+        let place = format!("{CONFIG}/{name}");
+        File { name, place, text, owner: *owner }
+    });
+    wanted.chain(fragments)
+}
+
+/// Write a file so that after a crash it is the old one or the new one, whosever it is.
+fn write(path: &Path, text: &[u8], owner: Owner) -> io::Result<()> {
+    let (dir, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default().to_string_lossy());
+    let aside = write_aside(dir, &name, text)?;
+    // Nobody else can give a file away; whoever boots a machine is root.
+    if geteuid().is_root() {
+        chown(&aside, Some(owner.user), Some(owner.group))?;
+    }
+    set_mode(&aside, owner.mode)?;
+    fs::rename(aside, path)?;
+    sync_dir(dir)
+}
+
 /// Put what was brought into its places, and say what has become of what was there.
 fn put(
     own: &Path,
@@ -159,22 +197,23 @@ fn put(
     known: &BTreeMap<String, String>,
 ) -> io::Result<Vec<String>> {
     let (mut replaced, mut newer) = (Vec::new(), Vec::new());
-    for wanted in &WANTED {
-        let (dir, name) = wanted.place.split_once('/').unwrap_or(("", wanted.place));
-        let here = fs::read(own.join(wanted.place)).ok();
-        let Some(text) = changed.get(wanted.file) else {
-            let differs = brought.files.get(wanted.file).is_some_and(|text| here.as_ref() != Some(text));
-            newer.extend(differs.then_some(wanted.file));
+    if !brought.fragments.is_empty() {
+        make_dir(&own.join(CONFIG).join(FRAGMENTS), 0o755)?;
+    }
+    for File { name, place, text, owner } in files(brought) {
+        let path = own.join(&place);
+        let here = fs::read(&path).ok();
+        if !changed.contains_key(name) {
+            newer.extend((here.as_deref() != Some(text)).then_some(name));
             continue;
-        };
-        // Changed on the sled since, or put there by somebody else.
-        let others = here.filter(|here| here != text && known.get(wanted.file) != Some(&brought::digest(here)));
-        if let Some(others) = others {
-            replace(&own.join(dir), &format!("{name}{REPLACED}"), &others)?;
-            replaced.push(wanted.file);
         }
-        replace(&own.join(dir), name, text)?;
-        set_mode(&own.join(wanted.place), 0o644)?;
+        // Changed on the sled since, or put there by somebody else.
+        let others = here.filter(|here| here != text && known.get(name) != Some(&brought::digest(here)));
+        if let Some(others) = others {
+            write(&own.join(format!("{place}{REPLACED}")), &others, Owner::of(&path))?;
+            replaced.push(name);
+        }
+        write(&path, text, owner)?;
     }
     let list = |what: &str, files: &[&str]| (!files.is_empty()).then(|| format!("{what}: {}", files.join(", ")));
     let taken: Vec<_> = changed.keys().copied().collect();
@@ -192,19 +231,21 @@ fn put(
 /// List the files of this machine whose place others have taken that were brought, though they had been changed on it.
 pub fn replaced(own: &Path) -> Vec<PathBuf> {
     let all = WANTED.iter().map(|wanted| own.join(format!("{}{REPLACED}", wanted.place)));
-    all.filter(|path| path.exists()).collect()
+    let fragments = fragments::kept_aside(&own.join(CONFIG), REPLACED);
+    all.filter(|path| path.exists()).chain(fragments).collect()
 }
 
 /// Find why what was brought must not take the place of what is there. The first configuration is taken over with its
 /// faults: everybody who asks the sled is told them, which is more than nothing.
-fn faults(own: &Path, brought: &Brought, changed: &BTreeMap<&'static str, &[u8]>) -> Vec<String> {
+fn faults(own: &Path, brought: &Brought, changed: &BTreeMap<&str, &[u8]>) -> Vec<String> {
     let (config, mut faults) = (own.join(CONFIG), brought.faults.clone());
     let has = |file: &str| brought.files.contains_key(file) || config.join(file).exists();
-    for (one, other) in [(SLED, PORT_MAP), (PORT_MAP, SLED)] {
+    let fragment = brought.fragments.keys().next().map(|name| (name.as_str(), SLED));
+    for (one, other) in [(SLED, PORT_MAP), (PORT_MAP, SLED)].into_iter().chain(fragment) {
         let half = changed.contains_key(one) && !has(other) && !faults.iter().any(|fault| fault.contains(other));
         faults.extend(half.then(|| format!("{other} is missing: a sled needs both")));
     }
-    let others: Vec<_> = changed.iter().filter(|(file, _)| [SLED, PORT_MAP].contains(file)).collect();
+    let others: Vec<_> = changed.iter().filter(|(file, _)| config_dir::is_file_name(file)).collect();
     if others.is_empty() || config_dir::read(&config).is_err() {
         return faults;
     }

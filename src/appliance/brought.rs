@@ -4,8 +4,10 @@
 //! files is decided by [`super::boot`].
 
 use super::KEYS;
+use super::fragments::{self, Fragment, Fragments, Owner};
 use super::keys;
 use crate::clean;
+use crate::config::FRAGMENTS;
 use crate::config_dir::{PORT_MAP, SLED};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -74,6 +76,8 @@ pub struct Sources {
 pub(super) struct Brought {
     /// The files, by their names in [`WANTED`].
     pub(super) files: BTreeMap<&'static str, Vec<u8>>,
+    /// The fragments, in the folder `sled.toml.d`.
+    pub(super) fragments: Fragments,
     /// What else lies there, and what it may be meant for, in a sentence each.
     pub(super) unread: Vec<String>,
     /// The reasons why it is not all that was meant.
@@ -84,20 +88,28 @@ pub(super) struct Brought {
 
 impl Brought {
     pub(super) fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.unread.is_empty() && self.faults.is_empty()
+        !self.is_something() && self.unread.is_empty()
+    }
+
+    /// Whether there is more than what nobody looks at.
+    fn is_something(&self) -> bool {
+        !self.files.is_empty() || !self.fragments.is_empty() || !self.faults.is_empty()
     }
 
     /// The digest of everything that was seen: as long as it is the same, nothing new was brought.
     pub(super) fn seen(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(self.digest());
+        for (name, Fragment { text, owner: Owner { mode, user, group } }) in &self.fragments {
+            hash.update(format!("\n{name} {mode:o} {user} {group} {}", digest(text)));
+        }
         for said in self.unread.iter().chain(&self.faults).chain(&self.from) {
             hash.update(format!("\n{} {said}", said.len()));
         }
         hexadecimal(hash)
     }
 
-    /// The digest of the files.
+    /// The digest of the files, without the fragments, of which older versions knew nothing.
     pub(super) fn digest(&self) -> String {
         let mut hash = Sha256::new();
         for (file, text) in &self.files {
@@ -139,8 +151,9 @@ pub fn in_force(own: &Path) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// List the files that a CONFIG partition brings, by the names that they should have there.
-pub fn lie_in(partition: &Path) -> Vec<&'static str> {
-    self::partition(partition).files.into_keys().collect()
+pub fn lie_in(partition: &Path) -> Vec<String> {
+    let found = self::partition(partition);
+    found.files.into_keys().map(str::to_owned).chain(found.fragments.into_keys()).collect()
 }
 
 /// Read one file of those that are wanted.
@@ -176,8 +189,7 @@ fn handed(dir: Option<&Path>) -> BTreeMap<&'static str, io::Result<Vec<u8>>> {
 /// What another disk brings, if no more than one brings anything.
 fn with_others(own: Brought, others: &[PathBuf]) -> Brought {
     let found = others.iter().map(|dir| (dir, partition(dir)));
-    let mut found: Vec<_> =
-        found.filter(|(_, brought)| !brought.files.is_empty() || !brought.faults.is_empty()).collect();
+    let mut found: Vec<_> = found.filter(|(_, brought)| brought.is_something()).collect();
     let name = |dir: &Path| clean::line(&dir.file_name().unwrap_or_default().to_string_lossy()).into_owned();
     if found.len() > 1 {
         let names: Vec<_> = found.iter().map(|(dir, _)| name(dir)).collect();
@@ -188,7 +200,9 @@ fn with_others(own: Brought, others: &[PathBuf]) -> Brought {
     let Some((dir, theirs)) = found.pop() else { return own };
     let unread = own.unread.into_iter().chain(theirs.unread).collect();
     let faults = own.faults.into_iter().chain(theirs.faults).collect();
-    Brought { files: own.files.into_iter().chain(theirs.files).collect(), unread, faults, from: Some(name(dir)) }
+    let fragments = own.fragments.into_iter().chain(theirs.fragments).collect();
+    let files = own.files.into_iter().chain(theirs.files).collect();
+    Brought { files, fragments, unread, faults, from: Some(name(dir)) }
 }
 
 /// Read a CONFIG partition. Its names are those of FAT, in which capital letters are as good as small ones.
@@ -205,6 +219,12 @@ fn partition(dir: &Path) -> Brought {
             let taken = name.clone();
             names.retain(|name| *name != taken);
         }
+    }
+    let folder = names.iter().position(|name| name.eq_ignore_ascii_case(FRAGMENTS) && dir.join(name).is_dir());
+    if let Some(folder) = folder.map(|at| names.remove(at)) {
+        let found = fragments::look(&dir.join(folder));
+        (all.fragments, all.unread) = (found.fragments, found.unread);
+        all.faults.extend(found.faults);
     }
     let strange: Vec<_> = names.iter().filter(|name| !is_litter(name)).map(|name| Strange::of(dir, name)).collect();
     for Strange { said, meant } in strange {
@@ -351,6 +371,13 @@ mod tests {
         machine.bring("sdc1/sled.toml", "t");
         let brought = machine.gather(false);
         assert!(brought.faults[0].contains("(sdb1, sdc1): leave one in") && !brought.files.contains_key(SLED));
+        fs::remove_file(machine.0.path().join("sdc1/sled.toml")).unwrap();
+        machine.bring("sdb1/sled.toml.d/10-own.toml", "f").bring("sdb1/sled.toml.d/notes", "");
+        let brought = machine.gather(false);
+        assert_eq!(brought.fragments.keys().collect::<Vec<_>>(), ["sled.toml.d/10-own.toml"]);
+        assert!(brought.unread[0].starts_with("sled.toml.d/notes is not looked at"), "{:?}", brought.unread);
+        let lie: Vec<_> = lie_in(&machine.0.path().join("sdb1"));
+        assert_eq!(lie, [PORT_MAP, SLED, "sled.toml.d/10-own.toml"]);
         // What its own disk and its credentials bring needs no other.
         machine.bring("credentials/sled.toml", "c");
         let brought = machine.gather(false);

@@ -4,7 +4,7 @@
 //!
 //! [`answers`], [`keys`], [`network`] and [`serial`] are pure: what a person answers as the files of a configuration,
 //! which keys let somebody in, and a configuration as the files of systemd-networkd and of systemd. [`trial`] keeps what a network on trial is taken back to. [`boot`] runs in the initrd, before anything
-//! reads them: it takes over what the CONFIG partition or the machine's credentials say ([`brought`]). From a [`stick`]
+//! reads them: it takes over what the CONFIG partition or the machine's credentials say ([`brought`], [`fragments`]). From a [`stick`]
 //! the image is put on a disk of the machine ([`install`]); a [`reset`] has a sled forget. What is lost with a data
 //! partition is said before ([`data`]).
 //!
@@ -15,6 +15,7 @@ pub mod answers;
 pub mod boot;
 pub mod brought;
 pub mod data;
+pub mod fragments;
 pub mod install;
 pub mod keys;
 pub mod network;

@@ -197,7 +197,7 @@ fn attached(sled: &Sled) -> Vec<String> {
 /// The files on the CONFIG partition that make a configuration; `None` if it cannot be read.
 fn on_config() -> Option<Vec<String>> {
     let at = mount(Path::new(PARTITION), CONFIG, "ro").ok()?;
-    let found = brought::lie_in(&at).into_iter().map(str::to_owned).collect();
+    let found = brought::lie_in(&at);
     _ = unmount(&at);
     Some(found)
 }

@@ -245,6 +245,42 @@ fn only_what_changed_is_taken_and_what_is_newer_here_is_told() {
     assert_eq!(machine.boot(), "");
 }
 
+/// What a sled does not read for everybody stays so, and what says why it is so stays with it.
+#[test]
+fn fragments_are_taken_over_as_they_are() {
+    let machine = Machine::new();
+    machine.bring("config/sled.toml", EXAMPLE).bring("config/port-map.toml", MAP);
+    fs::create_dir(machine.dir.path().join("config/SLED.TOML.D")).unwrap();
+    let fragment = "# the trunk of the rack\n[network]\nvlan = 5\n";
+    machine.bring("config/SLED.TOML.D/10-vlan.toml", fragment);
+    machine.bring("config/SLED.TOML.D/owners.txt", "0600 0 0 10-vlan.toml\n");
+    let said = machine.boot();
+    assert!(said.contains("taken over: port-map.toml, sled.toml, sled.toml.d/10-vlan.toml"), "{said}");
+    let own = machine.places.root.join("var/etc");
+    let owner = || Owner::of(&own.join("sled/sled.toml.d/10-vlan.toml"));
+    assert_eq!((machine.has("sled/sled.toml.d/10-vlan.toml").as_str(), owner().mode), (fragment, 0o600));
+    assert_eq!(machine.has("sled/sled.toml"), EXAMPLE);
+    assert!(machine.has("network/20-bridge.network").contains("PVID=5\n"));
+    assert_eq!(machine.boot(), "");
+    // Changed on the sled: another that is brought takes its place, and nobody else may read what it was.
+    machine.bring("root/var/etc/sled/sled.toml.d/10-vlan.toml", "[network]\nvlan = 6\n");
+    assert_eq!(machine.boot(), "written: network/20-bridge.network, network/30-nic.network");
+    machine.bring("config/SLED.TOML.D/10-vlan.toml", "[network]\nvlan = 7\n");
+    let said = machine.boot();
+    assert!(said.contains("kept aside with the ending .replaced: sled.toml.d/10-vlan.toml"), "{said}");
+    let aside = own.join("sled/sled.toml.d/10-vlan.toml.replaced");
+    assert_eq!((replaced(&own), Owner::of(&aside).mode), (vec![aside], 0o600));
+    // One with a fault takes nobody's place, and alone they make no sled.
+    machine.bring("config/SLED.TOML.D/10-vlan.toml", "[network]\nvlam = 7\n");
+    let said = machine.boot();
+    assert!(said.contains("not taken over: sled.toml.d/10-vlan.toml that was brought:2: network.vlam"), "{said}");
+    assert_eq!(machine.has("sled/sled.toml.d/10-vlan.toml"), "[network]\nvlan = 7\n");
+    let machine = Machine::new();
+    fs::create_dir(machine.dir.path().join("config/sled.toml.d")).unwrap();
+    machine.bring("config/sled.toml.d/10.toml", fragment);
+    assert!(machine.boot().contains("sled.toml is missing: a sled needs both"));
+}
+
 #[test]
 fn a_record_of_an_older_version_takes_nothing_again() {
     let machine = Machine::new();

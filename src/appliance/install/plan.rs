@@ -37,12 +37,10 @@ pub struct Brings {
     pub sled: Option<SledName>,
     /// That one's address.
     pub address: Option<IpAddr>,
-    /// The fragments of it that go with it, joined into its `sled.toml`.
-    pub joined: Vec<String>,
+    /// The fragments of it, which go with it as they are.
+    pub fragments: Vec<String>,
     /// The reason why it cannot go with it as it is in force, if it cannot.
-    pub unjoined: Option<String>,
-    /// The files of it that do not go with it, as they lie on a partition CONFIG, which takes none of them.
-    pub left: Vec<String>,
+    pub unfit: Option<String>,
 }
 
 impl Brings {
@@ -177,11 +175,9 @@ pub fn plan(source: &Source, disk: &Disk, wish: Wish, mut new: impl FnMut() -> U
         return Err(vec![AS_A_STICK.into()]);
     }
     let configuration = configuration(source, disk, fate);
-    let unjoined = source.brings.as_ref().and_then(|brings| brings.unjoined.as_ref());
-    if let Some(why) = unjoined.filter(|_| configuration == Configuration::Stick) {
-        return Err(vec![format!(
-            "the configuration would go with it, and cannot be joined into one sled.toml: {why}"
-        )]);
+    let unfit = source.brings.as_ref().and_then(|brings| brings.unfit.as_ref());
+    if let Some(why) = unfit.filter(|_| configuration == Configuration::Stick) {
+        return Err(vec![format!("the stick's configuration would go with it, and cannot as it is: {why}")]);
     }
     let keeps_config = configuration == Configuration::Disk;
     let pieces =
@@ -287,17 +283,17 @@ fn becomes(plan: &Plan, source: &Source, disk: &Disk) -> String {
     let stays = whose(disk).map(|sled| format!(" of the sled {sled}")).unwrap_or_default();
     match (plan.configuration, &source.brings) {
         (Configuration::Stick, Some(brings)) => {
-            let list = |what: &str, files: &[String], more: &str| match files {
+            let with = match brings.fragments.as_slice() {
                 [] => String::new(),
-                files => format!(", {what} {}{more}", files.join(", ")),
+                files => format!(", with {}", files.join(", ")),
             };
-            let joined = list("with", &brings.joined, " joined into its sled.toml");
-            let left = list("WITHOUT", &brings.left, ": put that there afterwards");
             let stays = match plan.fate {
-                Fate::Kept => " What lies in sled.toml.d on the disk stays, and goes before it.",
+                Fate::Kept => {
+                    " What lies in sled.toml.d on the disk under other names stays, and goes before sled.toml."
+                }
                 Fate::Erased | Fate::KeptRegions => "",
             };
-            format!("It becomes {}, by the stick's configuration{joined}{left}.{stays}", brings.said())
+            format!("It becomes {}, by the stick's configuration{with}.{stays}", brings.said())
         }
         (Configuration::Disk, Some(brings)) => {
             format!(

@@ -5,6 +5,7 @@ use super::disk::{Disk, Reading};
 use super::plan::{Fate, Piece, Plan, SECTOR_BYTES};
 use super::table::Table;
 use crate::clean;
+use crate::files::set_mode;
 use crate::kernel::block;
 use std::fs::{self, File};
 use std::hash::Hasher;
@@ -170,6 +171,8 @@ pub fn read_table(disk: &Path) -> io::Result<Option<Table>> {
 pub fn mount(device: &Path, name: &str, options: &str) -> io::Result<PathBuf> {
     let at = Path::new(MOUNTS).join(name);
     fs::create_dir_all(&at)?;
+    // What a file system without owners holds may be somebody's secret.
+    set_mode(Path::new(MOUNTS), 0o700)?;
     let options = format!("{options},nosuid,nodev,noexec");
     run("mount", &["-o", &options, &device.to_string_lossy()], &at)?;
     Ok(at)

@@ -1,11 +1,11 @@
 //! Preparation of the stick, before it is copied: the configuration in force on it goes onto its CONFIG partition, from
-//! where the disk's sled takes it over at its first boot; and its boot loader's partition is let go. Fragments are joined
-//! into the `sled.toml` that is copied; the stick itself has its own again afterwards.
+//! where the disk's sled takes it over at its first boot; and its boot loader's partition is let go. Its fragments go along
+//! as they are; the stick itself has those again afterwards that lay there.
 
 use super::look::{Found, Mounted, part};
 use crate::appliance::CONFIG as OWN_CONFIG;
 use crate::appliance::brought::in_force;
-use crate::appliance::install::joined::joined;
+use crate::appliance::fragments::{self, Folder};
 use crate::appliance::install::table::{CONFIG, ESP};
 use crate::appliance::install::write::run;
 use crate::config_dir::SLED;
@@ -22,48 +22,38 @@ pub(super) fn let_go(found: &Found) {
     }
 }
 
-/// What stood on the stick in the place of a joined `sled.toml`; `None`: nothing.
-pub(super) struct Before(Option<Vec<u8>>);
+/// The fragments that lay on the stick before others lent their place.
+pub(super) struct Before(Folder);
 
-/// Put the configuration in force onto the stick's CONFIG partition. Tell what the stick is to have again afterwards, if it
-/// lent its place to a joined text: its fragments are its own, and may be others when it installs the next disk.
+/// Put the configuration in force onto the stick's CONFIG partition. Tell what the stick is to have again afterwards, if
+/// other fragments lay there: those of a stick are its own, and may be others when it installs the next disk.
 ///
 /// # Errors
 /// That cannot be written.
 pub(super) fn bring(found: &Found, own: &Path) -> io::Result<Option<Before>> {
-    let mut files = in_force(own);
+    let files = in_force(own);
     if !files.iter().any(|(file, _)| *file == SLED) {
         return Ok(None);
     }
     // Before anything is written.
-    let whole = joined(&own.join(OWN_CONFIG)).map_err(io::Error::other)?;
-    if let Some(whole) = &whole {
-        let sled = files.iter_mut().find(|(file, _)| *file == SLED);
-        sled.into_iter().for_each(|(_, text)| *text = whole.as_bytes().to_vec());
-    }
-    let config = Config::of(found)?;
-    let before = match whole.map(|_| fs::read(config.mounted.0.join(SLED))) {
-        None => None,
-        Some(Err(why)) if why.kind() == io::ErrorKind::NotFound => Some(Before(None)),
-        Some(read) => Some(Before(Some(read?))),
-    };
+    let wanted = fragments::in_force(&own.join(OWN_CONFIG)).map_err(io::Error::other)?;
+    let (config, wanted) = (Config::of(found)?, fragments::composed(&wanted));
+    let before = fragments::folder(&config.mounted.0)?;
+    fragments::lay(&config.mounted.0, &wanted)?;
     for (file, text) in files {
         config.write(file, &text)?;
     }
     config.done(found)?;
-    Ok(before)
+    Ok((before != wanted).then_some(Before(before)))
 }
 
-/// Let the stick have again what it lent its place.
+/// Let the stick have its own fragments again.
 ///
 /// # Errors
 /// That cannot be written.
-pub(super) fn put_back(found: &Found, before: Before) -> io::Result<()> {
+pub(super) fn put_back(found: &Found, before: &Before) -> io::Result<()> {
     let config = Config::of(found)?;
-    match before.0 {
-        Some(text) => config.write(SLED, &text)?,
-        None => fs::remove_file(config.mounted.0.join(SLED))?,
-    }
+    fragments::lay(&config.mounted.0, &before.0)?;
     config.done(found)
 }
 

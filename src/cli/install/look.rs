@@ -2,12 +2,12 @@
 //! partition is mounted for reading for as long as its ledger is read. Changes nothing.
 
 use crate::appliance::data::Data;
+use crate::appliance::fragments;
 use crate::appliance::install::disk::{Block, Disk, Holds, Reading, foreign};
-use crate::appliance::install::joined::joined;
 use crate::appliance::install::plan::{Brings, Source, hindrances, no_source};
 use crate::appliance::install::table::{CONFIG, DATA, Table};
 use crate::appliance::install::write::{mount, read_table, unmount};
-use crate::appliance::taken_in;
+use crate::appliance::{CONFIG as OWN_CONFIG, taken_in};
 use crate::clean;
 use crate::config_dir::{self, SLED};
 use crate::kernel::block;
@@ -125,9 +125,10 @@ fn blocks() -> io::Result<Vec<Block>> {
 
 /// The configuration that a stick brings: the one in force, or that of its CONFIG partition.
 fn brings(stick: &Block, own: &Path) -> Option<Brings> {
-    let in_force = own.join("sled");
+    let in_force = own.join(OWN_CONFIG);
     if in_force.join(SLED).exists() {
-        return Some(in_one_file(of_configuration(&in_force), &in_force));
+        let unfit = fragments::in_force(&in_force).err();
+        return Some(Brings { unfit, ..of_configuration(&in_force) });
     }
     let mounted = Mounted::at(&part(stick, CONFIG)?.path, "config", "ro").ok()?;
     mounted.0.join(SLED).is_file().then(|| of_configuration(&mounted.0))
@@ -135,19 +136,12 @@ fn brings(stick: &Block, own: &Path) -> Option<Brings> {
 
 fn of_configuration(dir: &Path) -> Brings {
     let config = config_dir::read(dir).ok();
-    let left = config_dir::files(dir).into_iter().skip(2).map(|file| {
+    let fragments = config_dir::files(dir).into_iter().skip(2).map(|file| {
         let name = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
         clean::line(&name).into_owned()
     });
-    let address = config.as_ref().map(|config| config.address);
-    let (left, sled) = (left.collect(), config.map(|config| config.sled.name));
-    Brings { sled, address, left, joined: Vec::new(), unjoined: None }
-}
-
-/// Take a configuration along in one file, as a partition CONFIG takes it.
-fn in_one_file(brings: Brings, dir: &Path) -> Brings {
-    let unjoined = joined(dir).err();
-    Brings { joined: brings.left, unjoined, left: Vec::new(), ..brings }
+    let (address, fragments) = (config.as_ref().map(|config| config.address), fragments.collect());
+    Brings { sled: config.map(|config| config.sled.name), address, fragments, unfit: None }
 }
 
 /// The partition of a name.

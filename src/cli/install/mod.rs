@@ -153,7 +153,7 @@ impl InstallCommand {
         };
         let written = carry_out(plan, Path::new(&found.path), Path::new(&block.path), &hold, &mut tell);
         bar.finish_and_clear();
-        let put_back = lent.map_or(Ok(()), |before| put_back(found, before));
+        let put_back = lent.map_or(Ok(()), |before| put_back(found, &before));
         written?;
         put_back?;
         hold.done(Path::new(&block.path));

@@ -221,28 +221,29 @@ fn a_disk_becomes_the_sled_that_was_told_and_no_other() {
     }
     let why = refused(&source(true), &of(400, "other"), Wish::Keep);
     assert!(why.contains("brings that of the sled proper-raptor, and not of other"), "{why}");
-    let left = Brings { left: vec!["sled.toml.d/10-own.toml".into()], ..Brings::default() };
-    let told = told_of(&Source { brings: Some(left), ..source(true) }, &empty(), Wish::Unsaid);
-    assert!(told.contains("has faults") && told.contains("WITHOUT sled.toml.d/10-own.toml"), "{told}");
+    let faulty = Source { brings: Some(Brings::default()), ..source(true) };
+    assert!(told_of(&faulty, &empty(), Wish::Unsaid).contains("a sled whose configuration has faults"));
 }
 
 #[test]
 fn a_stick_whose_configuration_is_in_several_files_is_told_or_refused() {
-    let joined = Brings { joined: vec!["sled.toml.d/10-own.toml".into()], ..Brings::default() };
-    let told = told_of(&Source { brings: Some(joined), ..source(true) }, &empty(), Wish::Unsaid);
-    assert!(told.contains("with sled.toml.d/10-own.toml joined into its sled.toml."), "{told}");
+    let several = Brings { fragments: vec!["sled.toml.d/10-own.toml".into()], ..Brings::default() };
+    let told = told_of(&Source { brings: Some(several), ..source(true) }, &empty(), Wish::Unsaid);
+    assert!(told.contains("by the stick's configuration, with sled.toml.d/10-own.toml."), "{told}");
     assert!(!told.contains("goes before it"), "{told}");
     // The disk's own fragments stay with its memory.
     let data = Data { sled: "proper-raptor".parse().ok(), ..Data::none() };
     let own = Disk { holds: Holds::Sled(data), ..sled(800, Some(&[])) };
     let told = told_of(&source(true), &own, Wish::Keep);
-    assert!(told.contains("What lies in sled.toml.d on the disk stays, and goes before it."), "{told}");
+    assert!(
+        told.contains("What lies in sled.toml.d on the disk under other names stays, and goes before sled.toml."),
+        "{told}"
+    );
     // What cannot go as it is goes nowhere; where the disk's own configuration stays that is no matter.
-    let unjoined =
-        |brings: &Source| Brings { unjoined: Some("sled.toml:1: x".into()), ..brings.brings.clone().unwrap() };
-    let source = Source { brings: Some(unjoined(&source(true))), ..source(true) };
+    let unfit = Some("sled.toml.d/a:b.toml: x".to_owned());
+    let source = Source { brings: source(true).brings.map(|brings| Brings { unfit, ..brings }), ..source(true) };
     let why = refused(&source, &empty(), Wish::Unsaid);
-    assert!(why.contains("cannot be joined into one sled.toml: sled.toml:1: x"), "{why}");
+    assert!(why.contains("cannot as it is: sled.toml.d/a:b.toml: x"), "{why}");
     let data = Data { sled: "other".parse().ok(), ..Data::none() };
     let others = Disk { holds: Holds::Sled(data), ..sled(800, Some(&[])) };
     plan(&source, &others, Wish::Keep, Uuid::nil).unwrap();
