@@ -7,6 +7,7 @@ use super::OWN;
 use super::data::Data;
 use crate::clean;
 use crate::files::replace;
+use crate::times;
 use serde::Serialize;
 use std::fs;
 use std::io;
@@ -137,14 +138,14 @@ pub fn leave_word(extent: Extent) -> io::Result<()> {
     replace(Path::new(OWN), FILE, format!("{}\n", extent.word()).as_bytes())
 }
 
-/// Leave a second copy of the word on a partition CONFIG, by which nothing is done: where what the sled remembers cannot
-/// be mended at the next boot, it is told that a reset was asked for.
+/// Leave a second copy of the word on a partition CONFIG, with the time, by which nothing is done: where what the sled
+/// remembers cannot be mended at the next boot, it is told that a reset was asked for. A boot that finds no word removes it.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn leave_copy(extent: Extent, config: &Path) -> io::Result<()> {
     let file = config.join(COPY);
-    fs::write(&file, extent.word())?;
+    fs::write(&file, format!("{} {:.0}\n", extent.word(), times::now()))?;
     fs::File::open(&file)?.sync_all()
 }
 
@@ -237,13 +238,16 @@ mod tests {
         );
     }
 
-    /// The initrd compares the copy with the two words, and nobody reads it beside the one in `/var`.
+    /// The initrd compares the copy's word with the two, tells its time, and nobody reads it beside the one in `/var`.
     #[test]
     fn a_copy_of_the_word_is_left_and_taken_back() {
         let config = tempfile::tempdir().unwrap();
         for extent in [Extent::Memory, Extent::Factory] {
             leave_copy(extent, config.path()).unwrap();
-            assert_eq!(fs::read_to_string(config.path().join("reset.txt")).unwrap(), extent.word());
+            let text = fs::read_to_string(config.path().join("reset.txt")).unwrap();
+            let (word, at) = text.trim().split_once(' ').unwrap();
+            assert_eq!((word, at.len()), (extent.word(), "2026-12-01T04:00:00Z".len()), "{text}");
+            at.parse::<jiff::Timestamp>().unwrap();
         }
         assert_eq!(unfinished_in(config.path()), None);
         take_copy_back(config.path()).unwrap();

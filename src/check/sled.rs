@@ -257,8 +257,8 @@ with_network! { with_data: {
         => "see what it was: diff FILE.replaced FILE; what is to stay goes into FILE, and onto the CONFIG partition; then put FILE.replaced away";
     /// With the image: what this sled remembers, `/var`, could not be read when it booted. It was mended, or made anew;
     /// then the configuration and the keys are those of the CONFIG partition, and the journal is gone. The regions and
-    /// whose they are lie on the data disk, and are as they were. A reset that was asked for then is told with it, and is not
-    /// done.
+    /// whose they are lie on the data disk, and are as they were. A reset that was asked for then is told with it, and the
+    /// time: one of what the sled remembers is done by that; a factory reset is not done, neither then nor later.
     VarRenewed = "VAR_RENEWED", Warning, Sled:
         "what this sled remembers (/var) could not be read at TIME: WHAT WAS DONE"
         => "look at the disk (dmesg, smartctl -x DISK); see that the configuration and the ssh keys are those that are wanted (sledctl config check); then put the note away: mv /var/etc/renewed /var/tmp";
