@@ -1,29 +1,16 @@
-//! A disk that keeps a log: a FUSE file system with one file, `disk`, which records every write
-//! and every flush in their order. ext4 lies on it by a loop device, which passes a flush of the
-//! block layer on as fsync(2).
+//! Disk that keeps a log: it records every write and every flush in their order. ext4 lies on it by a loop device, which
+//! passes a flush of the block layer on as fsync(2).
 
 use crate::mounts::{Mounted, run};
 use crate::replay::{BLOCK, Entry, Image, Log, Write};
-use fuser::{
-    Config, Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, LockOwner, MountOption, OpenFlags,
-    ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyWrite, Request, Session, WriteFlags,
-};
-use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, UNIX_EPOCH};
-
-const FILE: &str = "disk";
-const INODE: INodeNo = INodeNo(2);
-/// How long the kernel may keep what it was told of the two inodes, which never change.
-const FOREVER: Duration = Duration::from_secs(1 << 30);
+use support::fuse_disk::{self, Content, Errno, FILE, FuseDisk};
 
 /// The recording disk. Ends when it is dropped; nothing may be mounted on it then.
 pub struct Recorder {
@@ -98,14 +85,7 @@ impl Recorder {
     }
 
     fn end(&mut self) {
-        let Some(server) = self.server.take() else { return };
-        // By force: whoever still has the file open gets errors, and the server its end.
-        umount2(&self.dir, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH).unwrap();
-        if let Err(why) = server.join()
-            && !thread::panicking()
-        {
-            resume_unwind(why);
-        }
+        self.server.take().into_iter().for_each(|server| fuse_disk::end(&self.dir, server));
     }
 }
 
@@ -117,20 +97,12 @@ impl Drop for Recorder {
 
 /// Serves the disk until it is unmounted.
 fn serve(disk: Disk, dir: &Path, up: &mpsc::Sender<io::Result<()>>) {
-    let session = apart(|| {
-        let mut config = Config::default();
-        config.mount_options = vec![MountOption::FSName("recorder".to_owned()), MountOption::NoAtime];
-        Session::new(disk, dir, &config)
-    });
-    match session {
+    let size = disk.size;
+    match apart(|| FuseDisk::mount(disk, size, dir, "recorder")) {
         Err(why) => _ = up.send(Err(why)),
         Ok(session) => {
             _ = up.send(Ok(()));
-            match session.run() {
-                // Its usual end, by force.
-                Err(why) if why.kind() == io::ErrorKind::ConnectionAborted => {}
-                ended => ended.unwrap(),
-            }
+            fuse_disk::serve(session);
         }
     }
 }
@@ -167,97 +139,29 @@ impl Disk {
     fn recording(&self) -> MutexGuard<'_, Recording> {
         self.recording.lock().unwrap()
     }
-
-    fn attributes(&self, inode: INodeNo) -> Option<FileAttr> {
-        let (kind, perm, size) = match inode {
-            INodeNo::ROOT => (FileType::Directory, 0o700, 0),
-            INODE => (FileType::RegularFile, 0o600, self.size),
-            _ => return None,
-        };
-        Some(FileAttr {
-            ino: inode,
-            size,
-            blocks: size / 512,
-            atime: UNIX_EPOCH,
-            mtime: UNIX_EPOCH,
-            ctime: UNIX_EPOCH,
-            crtime: UNIX_EPOCH,
-            kind,
-            perm,
-            nlink: 1,
-            uid: 0,
-            gid: 0,
-            rdev: 0,
-            blksize: BLOCK as u32,
-            flags: 0,
-        })
-    }
 }
 
-/// No more than a disk can do. Of what is missing, fallocate(2) is asked for by the loop device:
-/// the block layer then writes the zeroes itself, and they are recorded.
-impl Filesystem for Disk {
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.attributes(INODE) {
-            Some(attributes) if parent == INodeNo::ROOT && name == FILE => {
-                reply.entry(&FOREVER, &attributes, Generation(0));
-            }
-            _ => reply.error(Errno::ENOENT),
-        }
-    }
-
-    fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.attributes(inode) {
-            Some(attributes) => reply.attr(&FOREVER, &attributes),
-            None => reply.error(Errno::ENOENT),
-        }
-    }
-
-    fn read(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        offset: u64,
-        size: u32,
-        _: OpenFlags,
-        _: Option<LockOwner>,
-        reply: ReplyData,
-    ) {
-        let size = u64::from(size).min(self.size.saturating_sub(offset));
+impl Content for Disk {
+    fn read(&self, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {
         let recording = self.recording();
-        let within = |block: u64| offset < (block + 1) * BLOCK as u64 && block * (BLOCK as u64) < offset + size;
-        if recording.bad.is_some_and(within) {
-            return reply.error(Errno::EIO);
-        }
-        reply.data(&recording.image.read(offset, size as usize));
+        let end = offset + size as u64;
+        let within = |block: u64| offset < (block + 1) * BLOCK as u64 && block * (BLOCK as u64) < end;
+        if recording.bad.is_some_and(within) { Err(Errno::EIO) } else { Ok(recording.image.read(offset, size)) }
     }
 
-    fn write(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        offset: u64,
-        data: &[u8],
-        _: WriteFlags,
-        _: OpenFlags,
-        _: Option<LockOwner>,
-        reply: ReplyWrite,
-    ) {
-        if offset + data.len() as u64 > self.size {
-            return reply.error(Errno::ENOSPC);
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        if offset + bytes.len() as u64 > self.size {
+            return Err(Errno::ENOSPC);
         }
         let mut recording = self.recording();
-        for write in Write::split(offset, data) {
+        for write in Write::split(offset, bytes) {
             recording.image.apply(&write);
             recording.entries.push(Entry::Write(write));
         }
-        reply.written(data.len() as u32);
+        Ok(())
     }
 
-    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+    fn flush(&self) {
         self.recording().entries.push(Entry::Barrier);
-        reply.ok();
     }
 }

@@ -9,6 +9,7 @@
 //! | [`loopback`] | a network of a test's own |
 //! | [`hosts`] | hosts as far as a sled sees them, and the switch that joins them with machines |
 //! | [`layer`], [`machine`] | the product, laid out; and a sled's machine that has booted with it |
+//! | [`fuse_disk`] | a disk that a test answers for |
 //! | [`extents`] | extents that were written, and rot |
 //! | [`fleet`] | sleds that are none, for whoever attaches |
 //! | [`browser`] | a browser without a window |
@@ -24,6 +25,7 @@ pub mod client;
 pub mod extents;
 pub mod figures;
 pub mod fleet;
+pub mod fuse_disk;
 pub mod hosts;
 pub mod layer;
 pub mod loopback;
