@@ -405,6 +405,30 @@ fn a_setup_by_a_server_is_told_no_more_than_the_server_leaves_open() {
     }
 }
 
+/// What was said wrong is named, with all that would be right.
+#[test]
+fn a_wrong_call_says_how_it_is_right() {
+    let words = ["setup", "--name", "a", "--nic", "usb", "--into", "/proc/x"];
+    let setup = |more: &[&'static str]| [&words[..], more].concat();
+    for (words, code, why) in [
+        (vec!["reset"], 2, "<--memory|--factory>"),
+        (vec!["install", "--keep-regions"], 2, "<DISK>"),
+        (vec!["install", "--erase-regions"], 2, "<DISK>"),
+        (
+            setup(&["--address", "foo"]),
+            2,
+            "with the length of its network's prefix, such as 192.168.4.189/24; with --dhcp",
+        ),
+        (setup(&["--address", "192.168.4.0/24"]), 1, "nothing was written: change the arguments"),
+        (setup(&["--address", "192.168.4.189/24"]), 1, "the files cannot be written to /proc/x: "),
+    ] {
+        let output = sledctl(&words);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(code) && said.contains(why), "{words:?}: {}: {said}", output.status);
+        assert!(!said.contains("journalctl -u sledd") && !said.contains("systemctl reload"), "{words:?}: {said}");
+    }
+}
+
 #[test]
 fn a_machine_without_the_image_is_not_updated() {
     let output = sledctl(&["update", "status"]);

@@ -63,7 +63,7 @@ impl Failure {
             Self::Down => {
                 Error::new(Refusal::Unreachable, self.to_string(), "systemctl status sledd.socket sledd.service")
             }
-            Self::Io(why) => Error::new(Refusal::Failed, why.to_string(), "see journalctl -u sledd"),
+            Self::Io(why) => Error::new(Refusal::Failed, why.to_string(), "see dmesg, and journalctl -b -p warning"),
         }
     }
 }

@@ -119,24 +119,27 @@ Examples:
   sledctl volume list --json       the supervisor's own answer
   sledctl explain DISK_FULL        what a condition means, and what to do";
 
+/// The heading of the options that every command has, lest they stand among its own.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Looks after the storage sled that it runs on.
 #[derive(Debug, Parser)]
 #[command(name = "sledctl", version, after_help = EXIT_CODES, after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// Print JSON: the supervisor's own answer, where there is one. The same as `--output json`.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
 
     /// How the answer is written: text with every column and nothing shortened, the supervisor's own answer, or the
     /// names alone.
-    #[arg(short, long, global = true, value_name = "FORM", conflicts_with = "json")]
+    #[arg(short, long, global = true, value_name = "FORM", conflicts_with = "json", help_heading = EVERYWHERE)]
     output: Option<Form>,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = EVERYWHERE)]
     color: colorchoice_clap::Color,
 
     /// The supervisor's socket.
-    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET)]
+    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET, help_heading = EVERYWHERE)]
     socket: PathBuf,
 
     #[command(subcommand)]

@@ -19,7 +19,7 @@ use crate::config_dir;
 use crate::kernel::block::mount_at;
 use crate::terminal;
 use crate::wire::{Maintenance, Refusal, Sled};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 use std::fs;
 use std::io;
@@ -37,15 +37,16 @@ const ROOT: &str = "/crucible";
 /// Have this sled forget and reboot: what it remembers, or that, its regions and its configuration. What goes and what
 /// stays is shown first.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("extent").args(["memory", "factory"]).required(true)))]
 pub(super) struct ResetCommand {
     /// What the sled remembers (/var): its configuration and keys as they are in force, its journal. The regions stay;
     /// the configuration is that of the CONFIG partition again.
-    #[arg(long, required_unless_present = "factory", conflicts_with = "factory")]
+    #[arg(long)]
     memory: bool,
-    /// That, the regions, and the files on the CONFIG partition. Refused while a host is attached.
+    /// That, THE REGIONS, and the files on the CONFIG partition: all of it is lost. Refused while a host is attached.
     #[arg(long)]
     factory: bool,
-    /// The sled's name: then nobody is asked for it.
+    /// The sled's name, or "this machine" if it has none yet: then nobody is asked for it.
     #[arg(long, value_name = "NAME")]
     yes: Option<String>,
     /// Only show what goes and what stays.

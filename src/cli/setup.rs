@@ -8,13 +8,14 @@ use crate::appliance::answers::{Addressed, Answers, Cidr};
 use crate::appliance::boot::{self, Places};
 use crate::appliance::brought::Sources;
 use crate::appliance::{self, CONFIG, KEYS, OWN, keys};
+use crate::check::Code;
 use crate::config::{Configuration, Vlan, usual_prefix};
 use crate::config_dir::{self, PORT_MAP, SLED};
 use crate::files::{make_dir, replace, set_mode};
 use crate::names::SledName;
 use crate::source::Source;
 use crate::terminal;
-use crate::wire::{self, Refusal};
+use crate::wire::Refusal;
 use clap::Args;
 use std::fmt::Display;
 use std::fs;
@@ -59,13 +60,13 @@ pub(super) struct SetupCommand {
     /// Create all regions of the port map when the data disk is taken into use.
     #[arg(long)]
     create_on_first_boot: bool,
-    /// A sled.toml in the place of what the arguments above would make.
+    /// A sled.toml in the place of what all these would make; with --port-map.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "address", "dhcp", "nic", "spare", "vlan", "gateway", "dns", "ntp", "create_on_first_boot"])]
     sled_toml: Option<PathBuf>,
     /// The fleet's port map; without it, one of this sled alone and without volumes.
     #[arg(long, value_name = "FILE")]
     port_map: Option<PathBuf>,
-    /// The public ssh keys of those who may log in as root; without it nobody can.
+    /// The public ssh keys of those who may log in as root; without it those who could before, or nobody.
     #[arg(long, value_name = "FILE")]
     authorized_keys: Option<PathBuf>,
     /// Write the files here, as they lie on the image's CONFIG partition, and change nothing else.
@@ -303,15 +304,28 @@ fn check(files: &Files) -> Result<Configuration, Failure> {
     let source = |file: &'static str, text: &str| (file, Source { file: file.into(), text: Ok(text.to_owned()) });
     let others = [source(SLED, &files.sled), source(PORT_MAP, &files.port_map)];
     // Only the two files count: there are no fragments in a directory that is none.
-    config_dir::read_with(Path::new("/nonexistent"), others)
-        .map_err(|faults| Failure::Refused(wire::Error::config_invalid(&faults)))
+    config_dir::read_with(Path::new("/nonexistent"), others).map_err(|faults| {
+        let list = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let why = format!("the configuration that this makes has {} fault(s):\n{list}", faults.len());
+        Failure::refused(
+            Code::ConfigInvalid,
+            why,
+            "nothing was written: change the arguments, or the file that they name",
+        )
+    })
 }
 
-fn write_config_partition(dir: &Path, files: &Files) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
-    fs::write(dir.join(SLED), &files.sled)?;
-    fs::write(dir.join(PORT_MAP), &files.port_map)?;
-    files.keys.as_ref().map_or(Ok(()), |keys| fs::write(dir.join("authorized_keys"), keys))
+fn write_config_partition(dir: &Path, files: &Files) -> Result<(), Failure> {
+    let write = || {
+        fs::create_dir_all(dir)?;
+        fs::write(dir.join(SLED), &files.sled)?;
+        fs::write(dir.join(PORT_MAP), &files.port_map)?;
+        files.keys.as_ref().map_or(Ok(()), |keys| fs::write(dir.join("authorized_keys"), keys))
+    };
+    write().map_err(|why: io::Error| {
+        let why = format!("the files cannot be written to {}: {why}", dir.display());
+        Failure::refused(Refusal::Failed, why, "name a directory that can be written to, or made")
+    })
 }
 
 /// Write the configuration of this machine; a reboot sets everything up by it.

@@ -43,10 +43,10 @@ pub(super) struct InstallCommand {
     #[arg(long, value_name = "SERIAL", requires = "disk")]
     serial: Option<String>,
     /// Keep the regions that lie on the disk, and what its sled remembers where the parts lie as they do now.
-    #[arg(long, conflicts_with = "erase_regions")]
+    #[arg(long, requires = "disk", conflicts_with = "erase_regions")]
     keep_regions: bool,
-    /// Give the regions up that lie on the disk.
-    #[arg(long)]
+    /// Give the regions up that lie on the disk: all of it is erased.
+    #[arg(long, requires = "disk")]
     erase_regions: bool,
     /// Ask for the disk as well, and reboot in the end (the screen).
     #[arg(long, hide = true)]

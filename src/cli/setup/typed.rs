@@ -26,7 +26,8 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self::Alone).or_else(|_| text.parse().map(Self::Within))
+        let within = |_| text.parse().map(Self::Within);
+        text.parse().map(Self::Alone).or_else(within).map_err(|why: String| format!("{why}; with --dhcp it has none"))
     }
 }
 
