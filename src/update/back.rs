@@ -33,7 +33,9 @@ pub enum Nothing {
 /// Why there is none.
 pub fn plan(files: &[String], running: &str) -> Result<Back, Nothing> {
     let known = || files.iter().filter_map(|file| Some((file, Installed::parse(file)?)));
-    let (own, runs) = known().find(|(_, one)| one.version == running).ok_or(Nothing::NoneBefore)?;
+    // A renaming that was cut short may have left two: the one that the boot loader takes.
+    let own = known().filter(|(_, one)| one.version == running);
+    let (own, runs) = own.max_by_key(|(_, one)| one.tries_left.unwrap_or(u32::MAX)).ok_or(Nothing::NoneBefore)?;
     if runs.tries_left.is_some_and(|left| left > 0) {
         return Err(Nothing::OnTrial);
     }
@@ -96,6 +98,9 @@ mod tests {
         assert_eq!(back.version, "0.1.9");
         let renames = [(one, "crucible-sled_0.1.9+3-0.efi"), (two, "crucible-sled_0.1.10+0-0.efi")];
         assert_eq!(back.renames, renames.map(|(from, to)| (from.to_owned(), to.to_owned())));
+        // It was cut short before: the file that the boot loader starts gets the other name.
+        let again = plan(&["crucible-sled_0.1.10+0-0.efi", "crucible-sled_0.1.9+3-0.efi", two], "0.1.10").unwrap();
+        assert_eq!(again.renames[1].0, two);
         // What the new names mean to the boot loader, and to those who read them.
         let read = |file: &str| Installed::parse(file).map(|one| (one.version, one.tries_left));
         assert_eq!(read(&back.renames[0].1), Some(("0.1.9".into(), Some(3))));
@@ -105,6 +110,7 @@ mod tests {
             (&[two], "0.1.10", Nothing::NoneBefore),
             (&["crucible-sled_0.1.9+0-3.efi", two], "0.1.10", Nothing::NoneBefore),
             (&[one, "crucible-sled_0.1.10+2-1.efi"], "0.1.10", Nothing::OnTrial),
+            (&["crucible-sled_0.1.10+0-0.efi", one, "crucible-sled_0.1.10+1-1.efi"], "0.1.10", Nothing::OnTrial),
             (&[], "0.1.10", Nothing::NoneBefore),
         ] {
             assert_eq!(plan(files, running), Err(why), "{files:?}");

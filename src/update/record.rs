@@ -3,7 +3,7 @@
 use crate::check::{Code, Severity};
 use crate::files::{make_dir, replace};
 use crate::names::{RegionName, VolumeName};
-use crate::update::release::Installed;
+use crate::update::release::{Installed, order};
 use crate::wire::{Sled, State, Volume};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -156,6 +156,14 @@ impl Attempt {
         self.outcome.is_none() && running == self.from && boot != self.boot
     }
 
+    /// Whether all was done for the version to be started: the boot loader has it; and where it is the one before, the
+    /// version that ran comes behind it, which is the last step of the way back.
+    pub fn is_beside(&self, installed: &[Installed]) -> bool {
+        let of = |version: &str| installed.iter().find(|one| one.version == version);
+        let back = order(&self.to) < order(&self.from);
+        of(&self.to).is_some() && (!back || of(&self.from).is_some_and(|from| from.tries_left == Some(0)))
+    }
+
     /// The version that was put beside `running`, if it is still there and was neither started nor
     /// rolled yet.
     pub fn waiting(self, running: &str, installed: &[Installed]) -> Option<String> {
@@ -266,6 +274,18 @@ mod tests {
         assert_eq!(Attempt { rolled: true, ..attempt(None) }.waiting("1", &beside(Some(3))), None, "it is rolled");
         let back = Outcome::RolledBack { why: String::new(), at: Timestamp::UNIX_EPOCH };
         assert_eq!(waits(Some(back), "1", &beside(Some(1))), None, "it was tried");
+    }
+
+    #[test]
+    fn the_way_back_is_whole_when_the_version_that_ran_comes_behind() {
+        let one = |version: &str, tries_left| Installed { version: version.into(), tries_left };
+        let forth = attempt(None);
+        assert!(forth.is_beside(&[one("1", None), one("2", Some(3))]) && !forth.is_beside(&[one("1", None)]));
+        let back = Attempt { from: "2".into(), to: "1".into(), ..attempt(None) };
+        for (before, ran, whole) in [(None, None, false), (Some(3), None, false), (Some(3), Some(0), true)] {
+            assert_eq!(back.is_beside(&[one("1", before), one("2", ran)]), whole);
+        }
+        assert!(!back.is_beside(&[one("2", Some(0))]));
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub fn mount_loader() -> io::Result<()> {
 }
 
 /// Versions of ours are numbers with dots between them.
-pub(super) fn order(version: &str) -> Vec<u64> {
+pub fn order(version: &str) -> Vec<u64> {
     version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 

@@ -21,9 +21,14 @@ done"#;
 const STEPS_LEAST: u32 = 4;
 const UPDATE: &str = "/var/good.update";
 
-fn version(guest: &Guest<'_>) -> String {
-    let status: Value = serde_json::from_str(&guest.says("sledctl --json update status")).unwrap();
-    status["running"]["version"].as_str().unwrap().to_owned()
+/// Asks which version runs. Whoever answers polls does so before somebody may log in.
+fn version(guest: &mut Guest<'_>) -> String {
+    let read = |said: &str| {
+        let status: Value = serde_json::from_str(said).ok()?;
+        Some(status["running"]["version"].as_str()?.to_owned())
+    };
+    let said = guest.until_says("sledctl --json update status", BOOT, |said| read(said).is_some());
+    read(&said).unwrap()
 }
 
 /// Begins an update, and has its steps on the console.

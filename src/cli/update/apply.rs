@@ -10,7 +10,7 @@ use crate::cli::neighbours::Elsewhere;
 use crate::cli::print::{Output, print};
 use crate::terminal;
 use crate::update::checked;
-use crate::update::kernel::{self, Removed};
+use crate::update::kernel::{self, Torn};
 use crate::update::offer::Offer;
 use crate::update::pull;
 use crate::update::record::{self, Attempt};
@@ -60,7 +60,7 @@ impl Apply {
     /// Put the newest version into its slot; `Ok(false)` if its downstairs did not serve.
     pub(super) async fn run(&self, client: &Client, running: &Release, output: Output) -> Result<bool, Failure> {
         let doors = self.elsewhere.doors(client).await?;
-        boot::sweep(&running.version)?;
+        _ = boot::sweep(&running.version);
         let installed = release::installed()?;
         if release::has_yet_to_show(&running.version, &installed) {
             let remedy = "wait until it has shown that it is well: sledctl update status";
@@ -136,7 +136,7 @@ impl Apply {
                           the two comes first, which writes it anew";
             return Ok(Err(Failure::refused(Refusal::LayoutOld, message, remedy)));
         }
-        take(client, running, url, &newer.version).await.map(|attempt| Ok(Some(attempt)))
+        take(client, running, url, &newer.version).await.map(|taken| taken.map(Some))
     }
 }
 
@@ -159,31 +159,42 @@ pub(in crate::cli) async fn begin_reboot(systemctl: &str) -> Result<(), Failure>
 
 /// Put a version into its slot. What is so before is remembered first: a power cut behind it leaves a version that is
 /// started at the next boot, and judged by that.
-async fn take(client: &Client, running: &Release, url: &str, version: &str) -> io::Result<Attempt> {
+async fn take(client: &Client, running: &Release, url: &str, version: &str) -> io::Result<Result<Attempt, Failure>> {
     let before = Attempt::load();
     let kernel = pull::digest(url, &kernel::source(version)).await?;
     let attempt = begin(client, running, version, kernel).await?;
-    if let Err(why) = put(running, version).await {
+    if let Err(why) = sysupdate::take(version).await {
         Attempt::take_back(before.as_ref())?;
         return Err(why);
+    }
+    // From here on it is started by the next boot, and stays on record, unless its kernel's file is gone.
+    match settle(running, version) {
+        Ok(None) => {}
+        Ok(Some(Torn { file, why, .. })) => {
+            Attempt::take_back(before.as_ref())?;
+            return Err(io::Error::other(format!("/boot/EFI/Linux/{file} is not whole, and was removed: {why}")));
+        }
+        Err(why) => {
+            let message = format!("{version} is in its slot, and whether it is there for good is not known: {why}");
+            let remedy = "see dmesg and df -h /boot; then: sledctl update apply, which looks at it again";
+            return Ok(Err(Failure::refused(Refusal::Failed, message, remedy)));
+        }
     }
     // What is here cannot be had any more.
     if let Some(checked) = checked::Checked::load().and_then(|checked| checked.without(version)) {
         checked.save()?;
     }
-    Ok(attempt)
+    Ok(Ok(attempt))
 }
 
-/// Put a version into its slot, durably: `systemd-sysupdate` syncs a kernel's file before it gives it its name, which is
-/// not enough on FAT.
-async fn put(running: &Release, version: &str) -> io::Result<()> {
-    sysupdate::take(version).await?;
+/// Make a version durable that was put into its slot, which `systemd-sysupdate` does not on FAT: it syncs a kernel's file
+/// before it gives it its name. Returns the file if it is not whole, and was removed.
+fn settle(running: &Release, version: &str) -> io::Result<Option<Torn>> {
     kernel::settle()?;
-    match kernel::sweep(&running.version)?.into_iter().find(|removed| removed.version == version) {
-        None => Ok(()),
-        Some(Removed { file, why, .. }) => {
-            Err(io::Error::other(format!("/boot/EFI/Linux/{file} is not whole, and was removed: {why}")))
-        }
+    let swept = kernel::sweep(&running.version)?;
+    match swept.unknown.into_iter().next() {
+        Some((file, why)) => Err(io::Error::other(format!("{file}: {why}"))),
+        None => Ok(swept.removed.into_iter().find(|torn| torn.version == version)),
     }
 }
 

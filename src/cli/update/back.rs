@@ -39,7 +39,7 @@ impl Back {
         if release::has_yet_to_show(from, &release::installed()?) {
             return Err(refused(&Nothing::OnTrial, from));
         }
-        boot::sweep(from)?;
+        _ = boot::sweep(from);
         let way = plan(&release::files()?, from).map_err(|why| refused(&why, from))?;
         if output.is_text() {
             terminal::note(&format!("{from} runs, and {} was before it: what serves is remembered", way.version));

@@ -6,7 +6,7 @@ use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::config_dir;
 use crate::terminal;
-use crate::update::kernel::{self, Removed};
+use crate::update::kernel::{self, Swept, Torn};
 use crate::update::reach;
 use crate::update::record::{self, Adapter, Attempt, Before};
 use crate::update::release::{self, Release};
@@ -65,10 +65,13 @@ impl Judge {
             }
             sleep(JUDGE_POLL).await;
         };
-        // Before it is asked what is there. That it cannot be looked at says nothing about this boot.
-        if let Err(why) = sweep(&running.version) {
-            terminal::note(&format!("whether the kernels' files are whole is not known: {why}"));
-        }
+        // Before it is asked what is there.
+        let lost = sweep(&running.version);
+        let on_trial = || release::installed().is_ok_and(|all| release::has_yet_to_show(&running.version, &all));
+        let judged = match lost {
+            Some(why) if judged.is_ok() && on_trial() => Err(why),
+            _ => judged,
+        };
         note(running, judged.clone())?;
         judged
             .map(|why| {
@@ -82,22 +85,34 @@ impl Judge {
     }
 }
 
-/// Remove the kernels' files that are not whole, and tell which.
-pub(super) fn sweep(running: &str) -> io::Result<()> {
-    for Removed { file, version, why } in kernel::sweep(running)? {
+/// Remove the kernels' files that are not whole, and tell which. Returns why the version that runs does not start again,
+/// if it does not.
+pub(super) fn sweep(running: &str) -> Option<String> {
+    let swept = kernel::sweep(running).unwrap_or_else(|why| {
+        terminal::note(&format!("whether the kernels' files are whole is not known: {why}"));
+        Swept::default()
+    });
+    for Torn { file, version, why } in &swept.removed {
+        let again =
+            if version == running { String::new() } else { format!(": sledctl update apply takes {version} again") };
         terminal::note(&format!(
-            "/boot/EFI/Linux/{file} is not whole, as after a power cut, and was removed ({why}): sledctl update apply \
-             takes {version} again"
+            "/boot/EFI/Linux/{file} was not whole, as after a power cut, and was removed ({why}){again}"
         ));
     }
-    Ok(())
+    for (file, why) in &swept.unknown {
+        terminal::note(&format!("whether /boot/EFI/Linux/{file} is whole is not known: {why}"));
+    }
+    let lost = swept.lost.map(|Torn { file, why, .. }| {
+        format!("/boot/EFI/Linux/{file} is not whole, as after a power cut ({why}): this version does not start again")
+    });
+    lost.inspect(|lost| terminal::note(lost))
 }
 
 /// Write down what has become of the last update, if that is news.
 fn note(running: &Release, judged: Result<String, String>) -> io::Result<()> {
     let (Some(attempt), boot) = (Attempt::load(), record::boot_id()?) else { return Ok(()) };
-    let is_there = || release::installed().is_ok_and(|all| all.iter().any(|one| one.version == attempt.to));
-    let beside = attempt.is_open(&running.version, &boot) && is_there();
+    let beside =
+        attempt.is_open(&running.version, &boot) && release::installed().is_ok_and(|all| attempt.is_beside(&all));
     let news = attempt.judged(&running.version, &boot, beside, judged, Timestamp::now());
     news.map_or(Ok(()), |news| news.save())
 }

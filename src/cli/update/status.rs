@@ -9,7 +9,7 @@ use crate::table::{Table, Tone, column, plain};
 use crate::times;
 use crate::update::checked::{Checked, Held, Newer};
 use crate::update::record::{Attempt, Outcome};
-use crate::update::release::{self, Installed, Release};
+use crate::update::release::{self, Installed, Release, order};
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -83,6 +83,14 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Whether the boot loader takes another version first: a higher one that has tries left, or needs none.
+    fn comes_behind(&self, installed: &Installed) -> bool {
+        let first = |one: &Installed| one.tries_left != Some(0) && order(&one.version) > order(&installed.version);
+        self.installed.iter().any(first)
+    }
+}
+
 /// Write what can be had, as far as it is known, and what is done with it.
 fn beyond(found: &Found) -> String {
     let looked = found.looked.map(|at| format!(" (looked {})", times::in_seconds(at))).unwrap_or_default();
@@ -135,6 +143,7 @@ fn state(found: &Found, installed: &Installed) -> String {
         (true, Some(_)) => "runs until the next boot, and comes last then".into(),
         (false, None) => "can be started".into(),
         (false, Some(0)) => "given up".into(),
+        (false, Some(_)) if found.comes_behind(installed) => "can be started".into(),
         (false, Some(left)) => format!("starts at the next boot: {left} tries"),
     }
 }
@@ -146,6 +155,8 @@ fn outcome(last: &Attempt, running: &Release) -> String {
         Some(Outcome::RolledBack { why, .. }) => {
             Tone::Bad.paint(&format!("{} came back, because of {}: {why}", last.from, last.to))
         }
+        Some(Outcome::CutShort { .. }) if order(&last.to) < order(&last.from) => Tone::Warning
+            .paint("the way back was cut short, and nothing has come of it: sledctl update back takes it again"),
         Some(Outcome::CutShort { .. }) => Tone::Warning
             .paint("it was cut short, and nothing of it can be started: sledctl update apply takes it again"),
         None if running.version == last.to => format!("{} is being judged", last.to),
@@ -188,6 +199,15 @@ mod tests {
         ] {
             assert_eq!(said(version, tries_left, on_trial), means, "{version} {tries_left:?} {on_trial}");
         }
+    }
+
+    #[test]
+    fn a_version_does_not_start_before_a_higher_one_that_is_well() {
+        let one = |version: &str, tries_left| Installed { version: version.into(), tries_left };
+        let (before, ran) = (one("0", Some(3)), one("1", None));
+        let said = |ran: Installed| state(&Found { installed: vec![before.clone(), ran], ..found() }, &before);
+        assert_eq!(said(ran), "can be started", "the way back was cut short");
+        assert_eq!(said(one("1", Some(0))), "starts at the next boot: 3 tries");
     }
 
     #[test]
