@@ -155,7 +155,12 @@ impl InstallCommand {
         bar.finish_and_clear();
         let put_back = lent.map_or(Ok(()), |before| put_back(found, &before));
         written?;
-        put_back?;
+        // What is on the disk is whole all the same.
+        if let Err(why) = put_back {
+            terminal::note(&format!(
+                "CONFIG of the stick has what the disk was given, and not what it had before: {why}"
+            ));
+        }
         hold.done(Path::new(&block.path));
         let esp = plan.table.partitions.first();
         let first = esp.map_or(Ok(false), |esp| firmware::start_first(&self.variables, 1, esp));

@@ -40,19 +40,23 @@ fn contents(extent: u32, round: u8) -> Vec<u8> {
 /// Writes what these extents have in a round, and waits until all regions have it: one may be behind when the host is
 /// told that it was flushed, and nobody tells when it no longer is.
 pub fn writes(machine: &Machine, blocks: &mut Blocks, extents: Range<u32>, round: u8) {
-    for extent in extents.clone() {
-        blocks.write(u64::from(extent) * BYTES, &contents(extent, round)).unwrap();
-    }
     let trailer = |region, extent| {
         let mut bytes = [0; TRAILER_BYTES];
         open(machine, region, extent).read_exact_at(&mut bytes, LAYOUT.trailer()).unwrap();
         Trailer::parse(&bytes).unwrap()
     };
-    let even = |extent| {
+    // A write is acknowledged before any replica has it: what is even may be so from the round before.
+    let flushed = |extent| [0, 1, 2].map(|region| trailer(region, extent)).map(|one| (one.generation, one.flush));
+    let before: Vec<_> = extents.clone().map(|extent| flushed(extent).into_iter().max()).collect();
+    for extent in extents.clone() {
+        blocks.write(u64::from(extent) * BYTES, &contents(extent, round)).unwrap();
+    }
+    let even = |(extent, before): (u32, &Option<(u64, u64)>)| {
         let [first, others @ ..] = [0, 1, 2].map(|region| trailer(region, extent));
-        !first.dirty && first.flush > 0 && others.iter().all(|other| *other == first)
+        let later = Some((first.generation, first.flush)) > *before;
+        !first.dirty && first.flush > 0 && later && others.iter().all(|other| *other == first)
     };
-    while !extents.clone().all(even) {
+    while !extents.clone().zip(&before).all(even) {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
