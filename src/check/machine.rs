@@ -30,6 +30,11 @@ macro_rules! with_machine {
             DiskWear = "DISK_WEAR", Warning, Sled:
                 "DISK (MODEL) has used N % of the life that it was made for"
                 => "have another one ready: it may work on for long, or end without a word; smartctl -x /dev/DISK shows all that it says";
+            /// A disk below the data does not tell of its health (SMART), or cannot be asked for it: that it fails will be
+            /// seen when it fails requests, and not before. A virtual disk is not expected to.
+            DiskHealthUnknown = "DISK_HEALTH_UNKNOWN", Information, Operator:
+                "nobody knows whether DISK is well: WHY"
+                => "see what it says: smartctl -x /dev/DISK (of the package smartmontools); a disk behind a USB bridge that passes no such question on: at a port of the machine itself, or with its data elsewhere too";
             /// A disk below the data is at the limit of its temperature, by the kernel's sensor or by its own word.
             DiskHot = "DISK_HOT", Warning, Sled:
                 "DISK has N °C, and N °C is its limit"

@@ -69,7 +69,7 @@ macro_rules! with_network {
     /// The bridge is not there. It is found by any of its names (`ip link property`).
     BridgeMissing = "BRIDGE_MISSING", Blocking, Sled:
         "there is no bridge BRIDGE"
-        => "see `networkctl status BRIDGE`; network.bridge of sled.toml names the bridge that is looked for";
+        => "have it made, and see why it is not: networkctl status BRIDGE, or with ifupdown: ifup BRIDGE; network.bridge of sled.toml names the bridge that is looked for";
     /// The network adapter is no port of the bridge.
     BridgePortMissing = "BRIDGE_PORT_MISSING", Blocking, Sled:
         "NIC is not a port of BRIDGE"
@@ -101,7 +101,7 @@ macro_rules! with_network {
     /// it another address than the port map has, or none.
     BridgeAddress = "BRIDGE_ADDRESS", Blocking, Sled:
         "BRIDGE does not have the sled's address ADDRESS; or: BRIDGE has OTHER by DHCP, and the port map gives this sled ADDRESS"
-        => "see `networkctl status BRIDGE`; the address comes from [sleds.NAME] of port-map.toml; by DHCP: give the sled ADDRESS in the DHCP server, by a reservation for the hardware address MAC, then: networkctl reconfigure BRIDGE";
+        => "ip address add ADDRESS/PREFIX dev BRIDGE, and the same where BRIDGE is configured; of one that is down: ip link set BRIDGE up; the address comes from [sleds.NAME] of port-map.toml; by DHCP: give the sled ADDRESS in the DHCP server, by a reservation for the hardware address MAC, then: networkctl reconfigure BRIDGE";
     /// Another machine has the sled's address as well. Of IPv6 the kernel finds that out: it is not used here, and no
     /// region is started, until it is this machine's alone. Of IPv4 everybody on the bridge's link is asked (ARP, RFC
     /// 5227) at the start, when a cable or an address comes, and every ten minutes; the kernel goes on to use it, and hosts
@@ -122,7 +122,7 @@ macro_rules! with_network {
     /// With the image: a gateway is configured, and there is no default route.
     NoDefaultRoute = "NO_DEFAULT_ROUTE", Warning, Sled:
         "there is no default route, and appliance.gateway of sled.toml is ADDRESS: hosts in other networks, time and updates are not reached"
-        => "networkctl reconfigure BRIDGE, or: ip route add default via ADDRESS dev BRIDGE";
+        => "ip route add default via ADDRESS dev BRIDGE, and the same where BRIDGE is configured";
     /// No route leads to a host of the port map that may attach the volume, as the kernel answers for its address.
     RouteMissing = "ROUTE_MISSING", Warning, Volume:
         "no route leads to HOST, which may attach it"

@@ -156,6 +156,7 @@ impl About<'_> {
             return None;
         }
         let cause = format!("{name} sends or receives, and never both at once (half duplex)");
+        let name = self.nic.called(name);
         let remedy = format!(
             "let both ends negotiate: ethtool -s {name} autoneg on, and the same at the switch's port; then the cable"
         );
@@ -226,7 +227,7 @@ impl About<'_> {
     }
 
     fn what_helps(&self) -> String {
-        let name = self.name();
+        let name = self.nic.called(self.name());
         let Some(usb) = &self.nic.usb else {
             return format!(
                 "another cable, another port of the switch; ethtool --set-eee {name} eee off; another adapter"

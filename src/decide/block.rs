@@ -168,14 +168,16 @@ pub(super) fn frozen(config: &Configuration, facts: &Facts) -> Finding {
 }
 
 /// The finding that a region's downstairs, which answers nobody, tries a write that is refused for ever. Crucible's
-/// downstairs does so with every write that fails, and does nothing else meanwhile.
+/// downstairs does so with every write that fails, and does nothing else meanwhile. A disk may take long to refuse one.
 pub(super) fn retrying(local: &LocalRegion, facts: &Facts, region: &Region) -> Option<Finding> {
-    let doing = region.doing.as_ref().filter(|doing| Some(doing.pid) == region.alive() && at_work(doing))?;
-    let why = refused(facts)?;
+    let doing = region.doing.as_ref().filter(|doing| Some(doing.pid) == region.alive())?;
+    let waits = doing.state == 'D' && fails_now(facts);
+    let why = refused(facts).filter(|_| waits || at_work(doing))?;
+    let does =
+        if waits { "waits for it".to_owned() } else { format!("takes {} % of a processor for it", doing.cpu_percent) };
     let cause = format!(
-        "its downstairs tries a write again without end that is refused: {why}; process {} takes {} % of a processor for \
-         it, and answers nobody",
-        doing.pid, doing.cpu_percent
+        "its downstairs tries a write again without end that is refused: {why}; process {} {does}, and answers nobody",
+        doing.pid
     );
     let remedy = format!("mend the disk first; then: sledctl region restart {}; no restart helps before", local.name);
     Some(Finding::about_region(local, Code::RegionRetrying, cause, remedy))
@@ -191,6 +193,11 @@ pub(super) fn stalled(local: &LocalRegion, region: &Region) -> Option<Finding> {
 
 fn at_work(doing: &Doing) -> bool {
     matches!(doing.state, 'R' | 'S') && doing.wanted_percent >= BUSY_PERCENT && !doing.journal_stopped
+}
+
+/// Tell whether a disk has failed requests of late, and not at some time that is on record.
+fn fails_now(facts: &Facts) -> bool {
+    facts.block.as_ref().is_some_and(|block| block.disks.iter().any(fails))
 }
 
 /// The reason why writes are refused, if the disk is known to refuse some.

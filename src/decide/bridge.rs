@@ -1,9 +1,9 @@
 //! Bridge of the network and what is wrong with it: its port, its way of looking for loops, its hardware address and the
 //! length of its packets. One finding for one cause.
 
-use super::facts::{Bridge, Facts, Nic, PortState};
+use super::facts::{Bridge, Facts, Manager, Nic, PortState};
 use super::finding::Finding;
-use super::manager::lasting;
+use super::manager::{lasting, of_netdev, of_network, status};
 use crate::check::Code;
 use crate::config::Configuration;
 
@@ -20,13 +20,18 @@ pub(super) fn findings(config: &Configuration, facts: &Facts, bridge: &Bridge, n
         .collect()
 }
 
-pub(super) fn missing(config: &Configuration) -> Finding {
+/// The finding that there is no bridge. Who has not made it nobody knows, but on the image.
+pub(super) fn missing(config: &Configuration, facts: &Facts) -> Finding {
     let bridge = &config.sled.network.bridge;
+    let by = facts.image.is_some().then_some(Manager::Networkd);
     Finding::new(
         Code::BridgeMissing,
         format!("bridge {bridge}"),
         format!("there is no bridge {bridge}"),
-        format!("see `networkctl status {bridge}`; network.bridge of sled.toml names the bridge that is looked for"),
+        format!(
+            "have it made, and see why it is not: {}; network.bridge of sled.toml names the bridge that is looked for",
+            status(by, bridge)
+        ),
     )
 }
 
@@ -41,7 +46,12 @@ fn port(config: &Configuration, facts: &Facts, whole: &Bridge, nic: &Nic) -> Opt
         };
         let remedy = format!(
             "ip link set {wanted} master {bridge}{}",
-            lasting(whole.manager, bridge, &format!("Bridge={bridge} of {wanted}"), &format!("bridge-ports {wanted}"))
+            lasting(
+                whole.manager,
+                bridge,
+                &of_network(&format!("Bridge={bridge}"), wanted),
+                &format!("bridge-ports {wanted}")
+            )
         );
         return Some(Finding::new(Code::BridgePortMissing, subject, cause, remedy));
     }
@@ -94,8 +104,10 @@ fn vlan(config: &Configuration, facts: &Facts, whole: &Bridge, nic: &Nic) -> Opt
             whole.manager,
             bridge,
             &format!(
-                "VLANFiltering=yes and DefaultPVID=none of [Bridge], [BridgeVLAN] with VLAN={id} for {port}, and with \
-                 VLAN={id}, PVID={id} and EgressUntagged={id}"
+                "{}, {}, and {}",
+                of_netdev("VLANFiltering=yes and DefaultPVID=none of [Bridge]", bridge),
+                of_network(&format!("[BridgeVLAN] with VLAN={id}"), port),
+                of_network(&format!("with VLAN={id}, PVID={id} and EgressUntagged={id}"), bridge)
             ),
             &format!("a VLAN interface as the port, bridge-ports {port}.{id}")
         )
@@ -122,7 +134,7 @@ fn stp(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
     );
     let remedy = format!(
         "if there is no second cable to the same network: ip link set {name} type bridge stp_state 0{}",
-        lasting(bridge.manager, name, "STP=no of [Bridge]", "bridge-stp off")
+        lasting(bridge.manager, name, &of_netdev("STP=no of [Bridge]", name), "bridge-stp off")
     );
     Some(Finding::new(Code::BridgeStp, format!("bridge {name}"), cause, remedy))
 }
@@ -139,7 +151,7 @@ fn delay(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
     );
     let remedy = format!(
         "ip link set {name} type bridge forward_delay 0{}",
-        lasting(bridge.manager, name, "ForwardDelaySec=0 of [Bridge]", "bridge-fd 0")
+        lasting(bridge.manager, name, &of_netdev("ForwardDelaySec=0 of [Bridge]", name), "bridge-fd 0")
     );
     Some(Finding::new(Code::BridgeDelay, format!("bridge {name}"), cause, remedy))
 }
@@ -154,7 +166,12 @@ fn mac(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
     );
     let remedy = format!(
         "fix it: ip link set {name} address {from}{}",
-        lasting(bridge.manager, name, &format!("MACAddress={from}"), &format!("hwaddress ether {from}"))
+        lasting(
+            bridge.manager,
+            name,
+            &of_netdev(&format!("MACAddress={from} of [NetDev]"), name),
+            &format!("hwaddress ether {from}")
+        )
     );
     Some(Finding::new(Code::BridgeMacChanged, format!("bridge {name}"), cause, remedy))
 }
@@ -176,7 +193,12 @@ fn mtu(config: &Configuration, bridge: &Bridge, nic: &Nic) -> Option<Finding> {
     let remedy = format!(
         "give both the same, as the switch and the hosts have it: ip link set {name} mtu {least} && ip link set {wanted} \
          mtu {least}{}",
-        lasting(bridge.manager, name, &format!("MTUBytes={least}"), &format!("mtu {least}"))
+        lasting(
+            bridge.manager,
+            &format!("{name} and {wanted}"),
+            &of_network(&format!("MTUBytes={least} of [Link]"), &format!("{name} and {wanted}")),
+            &format!("mtu {least}")
+        )
     );
     Some(Finding::new(Code::MtuMismatch, format!("bridge {name}"), cause, remedy))
 }

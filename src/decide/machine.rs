@@ -160,7 +160,7 @@ fn behind(latest: Timestamp, what: &str) -> Finding {
 /// The finding that the machine was not shut down before it was booted.
 fn unclean(how: Unclean, facts: &Facts) -> Finding {
     let how = match how {
-        Unclean::Cut => "its power was cut, or it was reset",
+        Unclean::Cut => "its power was cut, it was reset, or it went off before its disk had all",
         Unclean::Panic => "its kernel panicked, and left word of it in /var/lib/systemd/pstore",
         Unclean::Watchdog => "its hardware watchdog reset it",
     };

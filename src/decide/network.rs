@@ -2,7 +2,7 @@
 
 use super::facts::{Bridge, Facts, Network};
 use super::finding::Finding;
-use super::manager::lasting;
+use super::manager::{lasting, of_network, status};
 use super::{adapter, bridge, hosts};
 use crate::check::Code;
 use crate::config::{Addressing, Configuration, usual_prefix};
@@ -27,7 +27,7 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
                 found.extend(hosts::findings(config, facts, network));
             }
         }
-        None => found.push(bridge::missing(config)),
+        None => found.push(bridge::missing(config, facts)),
     }
     found
 }
@@ -71,8 +71,16 @@ fn address(config: &Configuration, facts: &Facts, bridge: &Bridge) -> Option<Fin
         (true, false) if config.sled.network.address == Addressing::Dhcp => return Some(not_leased(config, bridge)),
         (true, false) => format!("{name} does not have the sled's address {address}"),
     };
-    let remedy =
-        format!("see `networkctl status {name}`; the address comes from [sleds.{}] of port-map.toml", config.sled.name);
+    let now = if bridge.up {
+        let size = config.sled.appliance.prefix.unwrap_or_else(|| usual_prefix(address));
+        let whole = format!("{address}/{size}");
+        let setting = of_network(&format!("Address={whole}"), name);
+        let last = lasting(bridge.manager, name, &setting, &format!("address {whole}"));
+        format!("ip address add {whole} dev {name}{last}")
+    } else {
+        format!("ip link set {name} up, and see why it is not: {}", status(bridge.manager, name))
+    };
+    let remedy = format!("{now}; the address comes from [sleds.{}] of port-map.toml", config.sled.name);
     Some(Finding::new(Code::BridgeAddress, subject, cause, remedy))
 }
 
@@ -139,7 +147,12 @@ fn prefix(config: &Configuration, facts: &Facts, bridge: &Bridge) -> Option<Find
     let right = if alone && !other { usual_prefix(address) } else { wanted };
     let remedy = format!(
         "ip address add {address}/{right} dev {name} && ip address del {address}/{has} dev {name}{}",
-        lasting(bridge.manager, name, &format!("Address={address}/{right}"), &format!("address {address}/{right}"))
+        lasting(
+            bridge.manager,
+            name,
+            &of_network(&format!("Address={address}/{right}"), name),
+            &format!("address {address}/{right}")
+        )
     );
     Some(Finding::new(Code::AddressPrefix, format!("bridge {name}"), cause, remedy))
 }
@@ -155,8 +168,13 @@ fn default_route(config: &Configuration, facts: &Facts, network: &Network, bridg
              and updates are not reached"
         );
         let remedy = format!(
-            "networkctl reconfigure {name}, or: ip route add default via {gateway} dev {name}{}",
-            lasting(bridge.manager, name, &format!("Gateway={gateway}"), &format!("gateway {gateway}"))
+            "ip route add default via {gateway} dev {name}{}",
+            lasting(
+                bridge.manager,
+                name,
+                &of_network(&format!("Gateway={gateway}"), name),
+                &format!("gateway {gateway}")
+            )
         );
         Finding::new(Code::NoDefaultRoute, format!("bridge {name}"), cause, remedy)
     })

@@ -8,6 +8,7 @@
 //! away is put back into its bridge. That is all there is to do unasked. Everything else is done only when somebody asks ([`permits`](super::permits)), and nothing that serves is
 //! stopped or restarted from here.
 
+use super::block;
 use super::facts::{Active, Bus, Facts, Fencing, Holder, Region, Settled, Start};
 use super::failure::{Kind, ended};
 use super::identity::{Identity, identity};
@@ -197,7 +198,9 @@ fn may_restart(config: &Configuration, local: &LocalRegion, facts: &Facts, regio
     let known = is_fit(config, facts, local);
     let room = facts.disk.as_ref().is_some_and(|disk| !full(disk));
     let company = || siblings_serve(config, facts, &local.name).is_ok() && may_go_now(config, facts, local).is_ok();
-    long && region.alive().is_some() && known && room && !facts.busy.contains_key(&local.name) && company()
+    // Where the disk refuses what it writes, the next one would do no better, or not even come up.
+    let refused = block::retrying(local, facts, region).is_some();
+    long && !refused && region.alive().is_some() && known && room && !facts.busy.contains_key(&local.name) && company()
 }
 
 /// Undo the adoptions that were cut short, and that no job is at: each holds its own region back, and no other.

@@ -1,5 +1,5 @@
 //! Health of the disks below the data, as they tell of themselves, and what that means. Of one of which nothing is known
-//! nothing is said: neither that it is well.
+//! that is said, and no more: neither that it is well.
 
 use super::facts::{Facts, Health, Smart};
 use super::finding::Finding;
@@ -9,21 +9,31 @@ use crate::check::Code;
 const WORN_PERCENT: u16 = 90;
 /// The temperature in degrees Celsius from which a disk is hot that names no limit: most SSDs are made for 70.
 const HOT_DEGREES: i64 = 70;
+/// The beginnings of the names that the kernel gives to virtual disks: virtio's and Xen's.
+const VIRTUAL: [&str; 2] = ["vd", "xvd"];
 
 /// The findings of the disks' health.
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
-    let known = facts.health.iter().filter_map(|(disk, health)| match health {
-        Health::Known(told) => Some((disk, told)),
-        Health::Unknown(_) => None,
+    let found = facts.health.iter().flat_map(|(disk, health)| match health {
+        Health::Known(told) => of(disk, told, facts),
+        Health::Unknown(why) => unknown(disk, why, facts).into_iter().collect(),
     });
-    known.flat_map(|(disk, told)| of(disk, told, facts)).collect()
+    found.collect()
+}
+
+fn about(disk: &str, code: Code, cause: String) -> Finding {
+    Finding::new(code, format!("disk {disk}"), cause, code.remedy().replace("DISK", disk))
+}
+
+/// The finding that a disk does not tell of its health. In a container the disk is its host's to ask, and of a virtual one
+/// whoever serves it knows.
+fn unknown(disk: &str, why: &str, facts: &Facts) -> Option<Finding> {
+    let own = facts.machine.is_some() && !VIRTUAL.iter().any(|prefix| disk.starts_with(prefix));
+    own.then(|| about(disk, Code::DiskHealthUnknown, format!("nobody knows whether {disk} is well: {why}")))
 }
 
 fn of(disk: &str, told: &Smart, facts: &Facts) -> Vec<Finding> {
-    let about = |code: Code, cause: String| {
-        let remedy = code.remedy().replace("DISK", disk);
-        Finding::new(code, format!("disk {disk}"), cause, remedy)
-    };
+    let about = |code: Code, cause: String| about(disk, code, cause);
     let failing = (!told.failing.is_empty())
         .then(|| about(Code::DiskFailing, format!("{} is failing: {}", named(disk, told), told.failing.join("; "))));
     let recorded = (!told.recorded.is_empty()).then(|| {

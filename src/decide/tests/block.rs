@@ -4,7 +4,9 @@ use super::*;
 use crate::check::{Code, Severity};
 use crate::decide::facts::{Block, Doing, Drive, FsErrors, Incident, KernelLog, Sign, Slow};
 use crate::decide::finding::{Finding, Scope};
+use crate::decide::plan::{Action, plan};
 use crate::decide::verdict::judge;
+use crate::span::Span;
 use crate::wire::State;
 
 /// Devices that are well.
@@ -190,20 +192,28 @@ fn a_downstairs_that_tries_a_refused_write_for_ever_is_named_as_that() {
         facts.block = Some(Block { errors: Some(FsErrors { count: 1, ..FsErrors::default() }), ..block() });
     };
     type Case<'a> = (&'a dyn Fn(&mut Facts), Doing, Option<&'static str>);
-    let cases: [Case<'_>; 6] = [
+    let cases: [Case<'_>; 7] = [
         (&read_only, busy('R', 100), Some("the file system is read-only")),
         (&failing, busy('R', 100), Some("sda fails requests")),
         (&errors, busy('S', 80), Some("ext4 has 1 error(s) on record")),
+        // The disk takes its time to refuse.
+        (&failing, busy('D', 0), Some("sda fails requests; process 100 waits for it, and answers nobody")),
         // It waits for the disk, was stopped, or nothing is known of the disk: that is another thing.
         (&errors, busy('D', 0), None),
         (&errors, busy('T', 0), None),
         (&|_| (), busy('R', 100), None),
     ];
+    let mut impatient = config();
+    impatient.sled.downstairs.restart_hung_after = Some(Span::seconds(60));
     for (change, doing, why) in cases {
         let mut facts = well(&config());
         change(&mut facts);
         region(&mut facts).pulse.as_mut().unwrap().beat = Beat::Silent;
         region(&mut facts).doing = Some(doing.clone());
+        // A restart does not help against a disk that refuses.
+        region(&mut facts).hung_seconds = 600;
+        let restarts = plan(&impatient, &facts).contains(&Action::Restart(first()));
+        assert_eq!(restarts, why.is_none(), "{doing:?}");
         let verdict = judge(&config(), &facts);
         let about = |finding: &&Finding| finding.subject == "region still-fawn-0";
         let found: Vec<_> = verdict.findings.iter().filter(about).collect();

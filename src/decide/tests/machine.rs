@@ -185,7 +185,7 @@ const CASES: &[Case] = &[
         Severity::Warning,
         false,
         "sled",
-        "ended without a shutdown: its power was cut, or it was reset",
+        "ended without a shutdown: its power was cut, it was reset, or it went off before its disk had all",
     ),
     (
         |facts| facts.unclean = Some(Unclean::Watchdog),
@@ -334,8 +334,19 @@ fn a_killed_downstairs_is_told_by_the_log_when_its_control_group_is_gone() {
 #[test]
 fn what_is_not_known_of_a_disk_is_not_said() {
     assert_eq!(found(|facts| tells(facts, |_| ())), []);
-    let unknown = |facts: &mut Facts| facts.health = [("sda".to_owned(), Health::Unknown("it sleeps".into()))].into();
-    assert_eq!(found(unknown), []);
+    let asleep = |disk: &str| [(disk.to_owned(), Health::Unknown("it sleeps".into()))].into();
+    let unknown = |disk: &str, contained: bool| {
+        found(|facts| {
+            facts.health = asleep(disk);
+            facts.machine.take_if(|_| contained);
+        })
+    };
+    let told = unknown("sda", false);
+    let [one] = &told[..] else { panic!("{told:#?}") };
+    assert_eq!((one.code, &one.scope), (Code::DiskHealthUnknown, &Scope::Operator));
+    assert_eq!(one.cause, "nobody knows whether sda is well: it sleeps");
+    assert!(one.remedy.contains("smartctl -x /dev/sda "), "{one:?}");
+    assert_eq!((unknown("vda", false), unknown("sda", true)), (vec![], vec![]));
     let sensed = |facts: &mut Facts| {
         tells(facts, |told| told.degrees = Some(90));
         machine(facts).sensors = vec![sensor("drivetemp", Some("sda"), 40)];

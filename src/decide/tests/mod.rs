@@ -13,6 +13,7 @@ mod failure;
 mod fixed_point;
 mod lacks;
 mod machine;
+mod manager;
 mod network;
 mod notices;
 mod pending;

@@ -299,7 +299,7 @@ fn a_bridge_that_waits_or_has_another_address_is_told_with_the_words_of_who_conf
             Severity::Warning,
             "nothing goes through it for 30 s",
             "ip link set br0 type bridge stp_state 0",
-            ["STP=no of [Bridge] in the file of br0", "bridge-stp off below iface br0"],
+            ["STP=no of [Bridge] in the .netdev file of br0", "bridge-stp off below iface br0"],
         ),
         (
             |bridge| bridge.forward_delay = 1500,
@@ -307,7 +307,7 @@ fn a_bridge_that_waits_or_has_another_address_is_told_with_the_words_of_who_conf
             Severity::Information,
             "the forward delay of br0 is 15 s",
             "ip link set br0 type bridge forward_delay 0",
-            ["ForwardDelaySec=0 of [Bridge]", "bridge-fd 0 below iface br0"],
+            ["ForwardDelaySec=0 of [Bridge] in the .netdev file", "bridge-fd 0 below iface br0"],
         ),
         (
             |bridge| {
@@ -318,7 +318,7 @@ fn a_bridge_that_waits_or_has_another_address_is_told_with_the_words_of_who_conf
             Severity::Warning,
             "02:00:00:00:00:02 and not 02:00:00:00:00:01",
             "ip link set br0 address 02:00:00:00:00:01",
-            ["MACAddress=02:00:00:00:00:01", "hwaddress ether 02:00:00:00:00:01"],
+            ["MACAddress=02:00:00:00:00:01 of [NetDev] in the .netdev file", "hwaddress ether 02:00:00:00:00:01"],
         ),
     ];
     for (change, code, severity, cause, remedy, lasting) in cases {

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 /// The time within which failed requests are counted.
 const FAILED_WITHIN: Duration = Duration::from_hours(1);
-/// The least requests between two looks by which a latency is told: of fewer a single one is most of it.
+/// The least requests between two looks by which a latency is told: of fewer a single one is most of it, unless the disk
+/// was busy with them all the time.
 const REQUESTS_LEAST: u64 = 16;
+/// The part of the time for which a disk must have been busy, if it did fewer: one half.
+const BUSY_PARTS: u128 = 2;
 /// The looks with so many requests that are remembered: an hour of work and more.
 const REMEMBERED: usize = 240;
 /// The looks in a row that must be slow, and as many are needed before there is anything usual.
@@ -21,29 +24,64 @@ const TURNING_MS: u64 = 500;
 /// The latency that is slow whatever was usual, in milliseconds.
 const ALWAYS_MS: u64 = 1000;
 
-/// The counters of a disk: requests that it has done, and the milliseconds that these took together.
+/// The time for which a disk that nobody asks for anything is told to be as slow as it was.
+const TOLD_FOR: Duration = Duration::from_mins(5);
+
+/// The counters of a disk: requests that it has done, the milliseconds that these took together and those in which it had
+/// any to do; and the requests that it has not done yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counters {
     requests: u64,
     ms: u64,
+    busy_ms: u64,
+    waiting: u64,
 }
 
 impl Counters {
-    /// Read the attribute `stat`: reads, merged, sectors, ms; writes, merged, sectors, ms; and more (Linux,
+    /// Read the attribute `stat`: reads, merged, sectors, ms; writes, merged, sectors, ms; those that wait, the ms in which
+    /// any did; and, since Linux 5.5, of flushes, for which a region waits most, in the last two (Linux,
     /// Documentation/block/stat.rst).
     pub(super) fn parse(text: &str) -> Option<Self> {
         let numbers: Vec<u64> = text.split_whitespace().map_while(|word| word.parse().ok()).collect();
-        let [reads, _, _, reading, writes, _, _, writing, ..] = numbers[..] else { return None };
-        Some(Self { requests: reads.checked_add(writes)?, ms: reading.checked_add(writing)? })
+        let [reads, _, _, reading, writes, _, _, writing, waiting, busy_ms, ..] = numbers[..] else { return None };
+        let (flushes, flushing) = numbers.get(15).copied().zip(numbers.get(16).copied()).unwrap_or_default();
+        Some(Self {
+            requests: reads.checked_add(writes)?.checked_add(flushes)?,
+            ms: reading.checked_add(writing)?.checked_add(flushing)?,
+            busy_ms,
+            waiting,
+        })
     }
+
+    /// The milliseconds that a request took since then. Where not one was done, and one waits still, that has taken all of
+    /// the time.
+    fn latency(self, since: Self, passed: Duration) -> Option<Latency> {
+        let requests = self.requests.checked_sub(since.requests)?;
+        let ms = self.ms.checked_sub(since.ms)?;
+        let busy_ms = self.busy_ms.checked_sub(since.busy_ms)?;
+        let is_busy = !passed.is_zero() && u128::from(busy_ms) * BUSY_PARTS >= passed.as_millis();
+        let hangs = || (self.waiting > 0 && is_busy).then(|| passed.as_millis().try_into().unwrap_or(u64::MAX));
+        let ms = ms.checked_div(requests).or_else(hangs)?;
+        Some(if requests >= REQUESTS_LEAST || is_busy { Latency::Usual(ms) } else { Latency::OfFew(ms) })
+    }
+}
+
+/// The milliseconds that a request took between two looks.
+enum Latency {
+    /// There were enough of them, or they kept the disk busy.
+    Usual(u64),
+    /// There were few: that they were quick says that the disk is well by now, and no more.
+    OfFew(u64),
 }
 
 /// What is remembered of a disk.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    counters: Option<Counters>,
+    counters: Option<(Duration, Counters)>,
     /// The milliseconds that a request took, at each look with enough of them.
     latencies: VecDeque<u64>,
+    /// When the last one of them was, if nothing has spoken against it since.
+    confirmed: Option<Duration>,
     /// The number of requests that it had failed at the last look.
     failures: Option<u64>,
     /// The requests that it failed between two looks, and when that was seen.
@@ -53,17 +91,20 @@ pub(super) struct History {
 impl History {
     /// Take what was seen at this time.
     pub(super) fn note(&mut self, at: Duration, counters: Option<Counters>, failures: Option<u64>) {
-        if let (Some(before), Some(now)) = (self.counters, counters)
-            && let (Some(requests), Some(ms)) =
-                (now.requests.checked_sub(before.requests), now.ms.checked_sub(before.ms))
-            && requests >= REQUESTS_LEAST
-        {
-            self.latencies.push_back(ms / requests);
-            if self.latencies.len() > REMEMBERED {
-                self.latencies.pop_front();
+        let latency = self.counters.zip(counters);
+        let latency = latency.and_then(|((since, before), now)| now.latency(before, at.saturating_sub(since)));
+        match latency {
+            Some(Latency::Usual(ms)) => {
+                self.confirmed = Some(at);
+                self.latencies.push_back(ms);
+                if self.latencies.len() > REMEMBERED {
+                    self.latencies.pop_front();
+                }
             }
+            Some(Latency::OfFew(ms)) if ms < FLASH_MS => self.confirmed = None,
+            Some(Latency::OfFew(_)) | None => {}
         }
-        self.counters = counters;
+        self.counters = counters.map(|counters| (at, counters));
         let more = self.failures.zip(failures).and_then(|(before, now)| now.checked_sub(before));
         if let Some(more) = more.filter(|more| *more > 0) {
             self.failed.push_back((at, more));
@@ -79,8 +120,9 @@ impl History {
         self.failed.iter().map(|(_, more)| more).sum()
     }
 
-    /// Tell how slow it is, if it is slow.
-    pub(super) fn slow(&self, rotational: bool) -> Option<Slow> {
+    /// Tell how slow it is, if it is slow at this time.
+    pub(super) fn slow(&self, rotational: bool, at: Duration) -> Option<Slow> {
+        self.confirmed.filter(|confirmed| at.saturating_sub(*confirmed) <= TOLD_FOR)?;
         let before = self.latencies.len().checked_sub(SLOW_LOOKS)?;
         let recent = self.latencies.range(before..);
         let mut earlier: Vec<_> = self.latencies.range(..before).copied().collect();
@@ -103,14 +145,14 @@ mod tests {
         let (mut history, mut counters) = (History::default(), Counters::default());
         history.note(Duration::ZERO, Some(counters), None);
         for ms in looks {
-            counters = Counters { requests: counters.requests + 20, ms: counters.ms + 20 * ms };
+            counters = Counters { requests: counters.requests + 20, ms: counters.ms + 20 * ms, ..counters };
             history.note(Duration::ZERO, Some(counters), None);
         }
         history
     }
 
     fn slow(looks: &[(usize, u64)], rotational: bool) -> Option<Slow> {
-        history(looks.iter().flat_map(|(looks, ms)| std::iter::repeat_n(*ms, *looks))).slow(rotational)
+        history(looks.iter().flat_map(|(looks, ms)| std::iter::repeat_n(*ms, *looks))).slow(rotational, Duration::ZERO)
     }
 
     #[test]
@@ -141,12 +183,44 @@ mod tests {
     fn few_requests_tell_nothing_and_counters_may_begin_anew() {
         let mut history = History::default();
         for (requests, ms) in [(0, 0), (2, 9000), (4, 18_000), (3, 5), (30, 59)] {
-            history.note(Duration::ZERO, Some(Counters { requests, ms }), None);
+            history.note(Duration::ZERO, Some(Counters { requests, ms, ..Counters::default() }), None);
         }
         assert_eq!(history.latencies, [2]);
         history.note(Duration::ZERO, None, None);
-        history.note(Duration::ZERO, Some(Counters { requests: 1000, ms: 1 << 30 }), None);
+        history.note(Duration::ZERO, Some(Counters { requests: 1000, ms: 1 << 30, ..Counters::default() }), None);
         assert_eq!(history.latencies, [2]);
+    }
+
+    /// What is slowest does the fewest requests.
+    #[test]
+    fn a_disk_that_was_busy_all_the_time_is_told_by_few_requests_or_by_none() {
+        let look = Duration::from_secs(15);
+        let looks = |looks: &[(u64, u64, u64, u64)]| {
+            let (mut history, mut counters) = (History::default(), Counters::default());
+            history.note(Duration::ZERO, Some(counters), None);
+            for (at, (requests, ms, busy_ms, waiting)) in (1..).zip(looks) {
+                let (requests, ms) = (counters.requests + requests, counters.ms + ms);
+                counters = Counters { requests, ms, busy_ms: counters.busy_ms + busy_ms, waiting: *waiting };
+                history.note(look * at, Some(counters), None);
+            }
+            history
+        };
+        // One after the other, of three seconds each.
+        let slow = [(5, 15_000, 15_000, 1); 8];
+        let told = |now_ms| Some(Slow { now_ms, usual_ms: None });
+        assert_eq!(looks(&slow).slow(false, look * 8), told(3000));
+        // It does nothing any more, and somebody waits.
+        assert_eq!(looks(&[(0, 0, 15_000, 2); 8]).slow(false, look * 8), told(15_000));
+        // It has little to do, and is quick or not; it has nothing to do, and nobody knows how it would be.
+        for (next, over) in [((1, 3, 3, 0), true), ((1, 900, 900, 0), false), ((0, 0, 0, 0), false)] {
+            let history = looks(&[&slow[..], &[next]].concat());
+            assert_eq!(history.slow(false, look * 9).is_none(), over, "{next:?}");
+            assert_eq!(history.slow(false, look * 8 + TOLD_FOR + look), None);
+        }
+        // One that sleeps takes long for the first request, and has nothing to do then; one that is asked for nothing, not at all.
+        for idle in [(1, 7000, 7000, 0), (0, 0, 0, 0), (0, 0, 20, 1)] {
+            assert!(looks(&[idle; 20]).latencies.is_empty(), "{idle:?}");
+        }
     }
 
     #[test]
@@ -166,8 +240,14 @@ mod tests {
     fn counters_are_read_as_the_kernel_writes_them() {
         let text =
             "    1510       20   101234      700     3000      100    88888     9000        0     5000     9700\n";
-        assert_eq!(Counters::parse(text), Some(Counters { requests: 4510, ms: 9700 }));
-        for none in ["", "1 2 3", "a b c d e f g h", "18446744073709551615 0 0 0 1 0 0 0"] {
+        let old = Counters { requests: 4510, ms: 9700, busy_ms: 5000, waiting: 0 };
+        assert_eq!(Counters::parse(text), Some(old));
+        // With discards, and with flushes behind them.
+        let discards = format!("{} 7 0 99 8", text.trim());
+        assert_eq!(Counters::parse(&discards), Some(old));
+        let flushes = Counters { requests: 4530, ms: 10_300, ..old };
+        assert_eq!(Counters::parse(&format!("{discards} 20 600\n")), Some(flushes));
+        for none in ["", "1 2 3", "a b c d e f g h", "18446744073709551615 0 0 0 1 0 0 0 0 0"] {
             assert_eq!(Counters::parse(none), None, "{none}");
         }
     }

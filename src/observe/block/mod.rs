@@ -180,7 +180,7 @@ fn drive(dir: &Path, at: Duration, histories: &mut Histories) -> Option<Drive> {
         model: text(&dir.join("device/model")),
         discards: number::<u64>(&dir.join("queue/discard_max_bytes")).unwrap_or_default() > 0,
         failed: failed.map(|_| history.failed()),
-        slow: history.slow(rotational),
+        slow: history.slow(rotational, at),
         rotational,
         hangs_on: hangs_on(dir),
         name,

@@ -3,6 +3,8 @@
 use crate::decide::facts::Sensor;
 use crate::kernel::attributes::{names, number, text};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::Duration;
 
 /// The chips whose sensors are where they say: of others an input that leads nowhere shows a hundred degrees and more.
 const PROCESSORS: [&str; 4] = ["k10temp", "zenpower", "coretemp", "cpu_thermal"];
@@ -16,24 +18,58 @@ const LIMITS: std::ops::RangeInclusive<i64> = 30..=130;
 /// The temperatures in degrees Celsius that a sensor can mean.
 const DEGREES: std::ops::RangeInclusive<i64> = -40..=150;
 
-/// Read the sensors of processors and disks.
-pub(super) fn sensors(sysfs: &Path) -> Vec<Sensor> {
-    let class = sysfs.join("class/hwmon");
-    names(&class).iter().flat_map(|chip| of_chip(&class.join(chip))).collect()
+/// The time that is waited for the disks' sensors.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Read the sensors of processors.
+pub(super) fn processors(sysfs: &Path) -> Vec<Sensor> {
+    sensors(sysfs, &PROCESSORS)
 }
 
-fn of_chip(dir: &Path) -> Vec<Sensor> {
-    let Some(chip) = text(&dir.join("name")) else { return Vec::new() };
-    let (processor, disk) = (PROCESSORS.contains(&chip.as_str()), DISKS.contains(&chip.as_str()));
-    if !processor && !disk {
-        return Vec::new();
+/// Sensors of disks. To read one the kernel asks the disk, and one that hangs does not answer: so that is done aside, and
+/// never twice at once. Of one that does not answer in time nothing is known.
+#[derive(Default)]
+pub(super) struct OfDisks {
+    /// The answer that nobody waits for any more.
+    late: Option<Receiver<Vec<Sensor>>>,
+}
+
+impl OfDisks {
+    /// Read them, as long as they answer.
+    pub(super) fn read(&mut self, sysfs: &Path) -> Vec<Sensor> {
+        if self.late.as_ref().is_some_and(|late| matches!(late.try_recv(), Err(TryRecvError::Empty))) {
+            return Vec::new();
+        }
+        let (tell, told) = sync_channel(1);
+        let sysfs = sysfs.to_owned();
+        let ask = move || _ = tell.send(sensors(&sysfs, &DISKS));
+        self.late = None;
+        if std::thread::Builder::new().name("disk-heat".into()).spawn(ask).is_err() {
+            return Vec::new();
+        }
+        told.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            self.late = Some(told);
+            Vec::new()
+        })
     }
+}
+
+fn sensors(sysfs: &Path, of: &[&str]) -> Vec<Sensor> {
+    let class = sysfs.join("class/hwmon");
+    names(&class).iter().flat_map(|chip| of_chip(&class.join(chip), of)).collect()
+}
+
+fn of_chip(dir: &Path, wanted: &[&str]) -> Vec<Sensor> {
+    let Some(chip) = text(&dir.join("name")).filter(|chip| wanted.contains(&chip.as_str())) else { return Vec::new() };
+    let disk = DISKS.contains(&chip.as_str());
+    // Of Intel's processors the other one is what the fan is to keep to, and of AMD's older ones always 70.
+    let kinds: &[&str] = if disk { &["crit", "max"] } else { &["crit"] };
     let degrees = |name: &str, kind: &str| number::<i64>(&dir.join(format!("{name}_{kind}"))).map(|milli| milli / 1000);
     let inputs = names(dir).into_iter().filter_map(|file| Some(file.strip_suffix("_input")?.to_owned()));
     let inputs = inputs.filter(|name| name.starts_with("temp"));
     let one = |name: String| {
-        let limits = ["crit", "max"].map(|kind| degrees(&name, kind).filter(|limit| LIMITS.contains(limit)));
-        let limit = limits.into_iter().flatten().min();
+        let limits = kinds.iter().filter_map(|kind| degrees(&name, kind).filter(|limit| LIMITS.contains(limit)));
+        let limit = limits.min();
         Some(Sensor {
             chip: chip.clone(),
             label: text(&dir.join(format!("{name}_label"))),
@@ -101,12 +137,18 @@ mod tests {
             ("class/hwmon/hwmon3/temp1_input", "127500"),
             ("class/hwmon/hwmon4/name", "coretemp"),
             ("class/hwmon/hwmon4/temp1_input", "garbage"),
+            // Its fan is to keep it below the one, and it works up to the other.
+            ("class/hwmon/hwmon5/name", "coretemp"),
+            ("class/hwmon/hwmon5/temp1_input", "85000"),
+            ("class/hwmon/hwmon5/temp1_max", "80000"),
+            ("class/hwmon/hwmon5/temp1_crit", "100000"),
         ] {
             let file = tree.path().join(file);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, format!("{text}\n")).unwrap();
         }
-        let all: Vec<_> = sensors(tree.path())
+        let all: Vec<_> = [processors(tree.path()), OfDisks::default().read(tree.path())]
+            .concat()
             .into_iter()
             .map(|sensor| (sensor.chip, sensor.disk, sensor.degrees, sensor.limit.unwrap()))
             .collect();
@@ -114,8 +156,38 @@ mod tests {
             |chip: &str, disk: Option<&str>, degrees, limit| (chip.to_owned(), disk.map(str::to_owned), degrees, limit);
         assert_eq!(
             all,
-            [of("k10temp", None, 61, 95), of("nvme", Some("nvme0n1"), 44, 79), of("drivetemp", Some("sda"), 38, 70)]
+            [
+                of("k10temp", None, 61, 95),
+                of("coretemp", None, 85, 100),
+                of("nvme", Some("nvme0n1"), 44, 79),
+                of("drivetemp", Some("sda"), 38, 70)
+            ]
         );
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_is_not_waited_for_and_not_asked_again() {
+        let tree = tempfile::tempdir().unwrap();
+        let chip = tree.path().join("class/hwmon/hwmon0");
+        fs::create_dir_all(&chip).unwrap();
+        fs::write(chip.join("name"), "nvme\n").unwrap();
+        let input = chip.join("temp1_input");
+        // Who reads it waits for somebody who writes.
+        nix::unistd::mkfifo(&input, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut disks = OfDisks::default();
+        assert_eq!((disks.read(tree.path()), disks.late.is_some()), (vec![], true));
+        let began = std::time::Instant::now();
+        (0..1000).for_each(|_| assert_eq!(disks.read(tree.path()), []));
+        assert!(began.elapsed() < 1000 * PATIENCE, "each was waited for");
+        // What it says in the end is of then.
+        let mut late = fs::OpenOptions::new().write(true).open(&input).unwrap();
+        std::io::Write::write_all(&mut late, b"99000\n").unwrap();
+        drop(late);
+        fs::remove_file(&input).unwrap();
+        fs::write(&input, "44000\n").unwrap();
+        let told = disks.late.take().unwrap().recv().unwrap();
+        assert_eq!(told[0].degrees, 99);
+        assert_eq!(disks.read(tree.path())[0].degrees, 44);
     }
 
     #[test]

@@ -157,6 +157,7 @@ struct Memory {
     clock: Clock,
     killed: Growth,
     throttled: Growth,
+    disks: heat::OfDisks,
     /// The directory of what kernels that crashed have left.
     crashes: PathBuf,
 }
@@ -168,6 +169,7 @@ impl Memory {
             clock: Clock::new(&kernel.sysfs),
             killed: Growth::within(Duration::from_hours(24)),
             throttled: Growth::within(Duration::from_hours(1)),
+            disks: heat::OfDisks::default(),
             crashes: PANICS.into(),
         }
     }
@@ -183,7 +185,7 @@ impl Memory {
             io_stalled: stalled("io"),
             killed: counted.map_or(0, |count| self.killed.note(at, count)),
             killed_in: killed_in(kernel, pids),
-            sensors: heat::sensors(sysfs),
+            sensors: [heat::processors(sysfs), self.disks.read(sysfs)].concat(),
             throttled: count,
             slowed: heat::slowed(sysfs),
             taint: number(&proc.join("sys/kernel/tainted")),

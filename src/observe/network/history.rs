@@ -15,6 +15,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 const FAULTS_WITHIN: Duration = Duration::from_secs(600);
 /// The time between two counts that are kept.
 const STEP: Duration = Duration::from_secs(50);
+/// The number of values that the count of packets without room has in some adapters (r8152.c of Linux: `rx_missed` is 16
+/// bits wide in its tally counters), and from where on one that is smaller than before has begun anew by that.
+const WRAP: u64 = 1 << 16;
+const NEAR_WRAP: u64 = WRAP / 2;
 
 /// The counters of an adapter at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,11 +52,34 @@ impl Counters {
     }
 }
 
+/// Packets that an adapter had no room for, counted on where its own count begins anew: that is no reason to forget what
+/// else there was.
+#[derive(Debug, Default)]
+struct Missed {
+    /// Its own count when it was last read.
+    last: Option<u64>,
+    count: u64,
+}
+
+impl Missed {
+    /// Take the adapter's own count, and return this one.
+    fn take(&mut self, now: u64) -> u64 {
+        let last = self.last.replace(now).unwrap_or(now);
+        self.count += match now.checked_sub(last) {
+            Some(more) => more,
+            None if (NEAR_WRAP..WRAP).contains(&last) => now + WRAP - last,
+            None => now,
+        };
+        self.count
+    }
+}
+
 /// The history.
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// The adapter that it is of, by the kernel's number.
     adapter: Option<u32>,
+    missed: Missed,
     counts: VecDeque<(Instant, Counters)>,
     /// The adapter's hardware address when it was last found by its name.
     mac: Option<String>,
@@ -69,6 +96,10 @@ impl History {
     /// Take the adapter's counters: the faults of the last minutes, and how often the link was lost within an hour.
     pub(super) fn count(&mut self, adapter: u32, mut now: Counters, at: Instant) -> (Faults, u64) {
         let same = self.adapter.replace(adapter) == Some(adapter);
+        if !same {
+            self.missed = Missed::default();
+        }
+        now.missed = now.missed.map(|own| self.missed.take(own));
         if !same || self.counts.back().is_some_and(|(_, last)| now.since(last).is_none()) {
             self.counts.clear();
         }
@@ -173,6 +204,23 @@ mod tests {
         // Another adapter, or counters that begin anew.
         assert_eq!(history.count(4, counters(9000, 99, 99), began + MINUTE * 71), (Faults::default(), 0));
         assert_eq!(history.count(4, counters(5, 0, 0), began + MINUTE * 72), (Faults::default(), 0));
+    }
+
+    /// In an hour of heavy loss the count of some adapters begins anew several times.
+    #[test]
+    fn packets_without_room_are_counted_on_and_what_else_was_is_kept() {
+        let (mut history, began) = (History::default(), Instant::now());
+        let mut told = Vec::new();
+        let own = [Some(60_000), Some(65_000), Some(464), None, Some(1464), Some(7)];
+        for (minute, missed) in (0..).zip(own) {
+            let now = Counters { missed, ..counters(100, 0, u64::from(minute)) };
+            let (faults, losses) = history.count(3, now, began + MINUTE * minute);
+            told.push((faults.missed, losses));
+        }
+        // The last time it was reset: it was not near its end.
+        assert_eq!(told, [(0, 0), (5000, 1), (6000, 2), (6000, 3), (7000, 4), (7007, 5)]);
+        let other = Counters { missed: Some(3), ..counters(0, 0, 0) };
+        assert_eq!(history.count(4, other, began + MINUTE * 7), (Faults::default(), 0));
     }
 
     #[test]

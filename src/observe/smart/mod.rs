@@ -1,6 +1,6 @@
 //! Health of the disks below the data, as they tell of themselves (SMART): asked with smartctl, where that is installed,
-//! once an hour and when there is another disk, by a unit of systemd's that takes a bounded time. A disk that sleeps is
-//! not woken for it. What was not read, or too long ago, or of another disk that had the name, is not known; it is never
+//! once an hour and when there is another disk, by a unit of systemd's that takes a bounded time. One that goes away and
+//! comes back all the time is asked no more often for it. A disk that sleeps is not woken for it. What was not read, or too long ago, or of another disk that had the name, is not known; it is never
 //! taken to be well.
 
 mod report;
@@ -15,7 +15,7 @@ use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::systemd::output::Output;
 use crate::systemd::{job, sandbox};
 use futures_util::FutureExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ use zbus::{Connection, Variant};
 
 /// Time between two questions: each costs the disk a moment.
 const SLOW_LOOK: Duration = Duration::from_secs(3600);
+/// The most questions within that time for other disks than before: each reset of a bridge makes one of the same.
+const OUT_OF_TURN_MOST: usize = 4;
 /// Time until the first: what hosts wait for comes first.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 /// The age of an answer that is too old to say anything: two were missed.
@@ -66,6 +68,20 @@ impl Observer for Watch {
     }
 }
 
+/// Questions that were asked for other disks than before.
+#[derive(Default)]
+struct OutOfTurn(VecDeque<Instant>);
+
+impl OutOfTurn {
+    /// Tell whether one may be asked now, and count it.
+    fn may(&mut self, now: Instant) -> bool {
+        self.0.retain(|at| now.duration_since(*at) < SLOW_LOOK);
+        let may = self.0.len() < OUT_OF_TURN_MOST;
+        self.0.extend(may.then_some(now));
+        may
+    }
+}
+
 /// Whoever asks the disks.
 struct Doctor {
     root: PathBuf,
@@ -103,18 +119,23 @@ impl Doctor {
         _ = timeout(FIRST_PAUSE, self.settled.wait_for(|settled| *settled)).await;
         let mut slow = self.rhythm.every(SLOW_LOOK);
         let (mut last, mut known, mut asked) = (Answers::new(), BTreeMap::new(), Vec::new());
+        let mut out_of_turn = OutOfTurn::default();
         loop {
             // Cancel-safe: a beat or a bell that is not taken stays.
-            tokio::select! {
-                _ = slow.next() => {}
-                () = self.others.notified() => {}
-            }
+            let in_turn = tokio::select! {
+                _ = slow.next() => true,
+                () = self.others.notified() => false,
+            };
             let there = disks(&self.root, &self.sysfs);
             // What has gone, or is another now, is not believed while the new one is asked.
             let count = known.len();
             known.retain(|name, _| asked.iter().any(|one: &Patient| one.name == *name && there.contains(one)));
             if known.len() < count {
                 publish::<Watch>(&to, known.clone()).await?;
+            }
+            if !in_turn && !out_of_turn.may(Instant::now()) {
+                asked = there;
+                continue;
             }
             let told = self.ask_all(&there, &mut last).await;
             asked = there;
@@ -217,6 +238,13 @@ async fn ask(bus: &Connection, program: &str, disk: &str) -> Result<Smart, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_that_comes_back_all_the_time_is_asked_a_few_times_an_hour() {
+        let (mut out_of_turn, began) = (OutOfTurn::default(), Instant::now());
+        let asked = (0..120).filter(|minute| out_of_turn.may(began + Duration::from_mins(*minute)));
+        assert_eq!(asked.collect::<Vec<_>>(), [0, 1, 2, 3, 60, 61, 62, 63]);
+    }
 
     #[test]
     fn what_a_disk_told_counts_for_a_while_and_then_nothing_is_known() {

@@ -43,7 +43,11 @@ fn concerns(code: Code) -> bool {
             | Code::DiskFailing
             | Code::DiskWear
             | Code::DiskHot
+            | Code::DiskHealthUnknown
+            | Code::DiskInodesLow
             | Code::DiskNotTrimmed
+            | Code::RegionIoStalled
+            | Code::KernelCrashed
             | Code::MemoryPressure
             | Code::IoPressure
             | Code::OomKilled
