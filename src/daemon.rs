@@ -41,7 +41,7 @@ use tokio::time::timeout;
 use tracing_subscriber::prelude::*;
 
 /// The time that the supervisor may take to do what has to be done before the end.
-const FAREWELL_LIMIT: Duration = Duration::from_secs(40);
+const FAREWELL_LIMIT: Duration = Duration::from_secs(85);
 /// The address at which hosts are told of a configuration that was faulty from the start.
 const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port_map::HTTP_PORT);
 

@@ -76,18 +76,32 @@ enum State {
 pub fn begin(sysfs: &Path) -> LastEnd {
     let Some(boot) = this_boot() else { return LastEnd::NotKnown };
     let panics = left_by_panics(Path::new(PANICS));
-    let before = before(&memory(), &boot, |known| how(sysfs, known, &panics));
+    let before = before(&memory(), &boot, watchdog_reset(sysfs), |known| how(known, &panics));
     let now = Boot { boot, state: State::Running, before, panics: Some(panics) };
     write(&memory(), &now).unwrap_or_else(|why| tracing::warn!("this boot cannot be written down: {why}"));
     before
 }
 
-/// Write down that the supervisor ends, and whether the machine is being switched off.
-pub fn end(machine_ends: bool) {
-    let written = match last_word(&memory(), this_boot(), machine_ends) {
-        Some(word) => write(&memory(), &word),
-        None => Ok(()),
+/// How a supervisor ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// The machine goes on.
+    Alone,
+    /// The machine is being switched off, and all that the regions wrote lies on the disk.
+    Whole,
+    /// The machine is being switched off, and what the regions wrote may not lie on the disk yet.
+    Unfinished,
+}
+
+/// Write down how the supervisor ends. Of a shutdown that is not finished no word is made: as long as there is none, the
+/// next boot takes this one for cut short.
+pub fn end(leaving: Leaving) {
+    let word = match leaving {
+        Leaving::Alone => last_word(&memory(), this_boot(), State::Left),
+        Leaving::Whole => last_word(&memory(), this_boot(), State::Ended),
+        Leaving::Unfinished => None,
     };
+    let written = word.map_or(Ok(()), |word| write(&memory(), &word));
     written.unwrap_or_else(|why| tracing::warn!("the end of this boot cannot be written down: {why}"));
 }
 
@@ -97,18 +111,19 @@ fn this_boot() -> Option<String> {
 
 /// The word at the end of a supervisor. When nobody knows in which boot that is, nothing is to be made of an earlier word:
 /// that the boot that it is about still runs would be false, and whether it was shut down is not known.
-fn last_word(memory: &Path, boot: Option<String>, machine_ends: bool) -> Option<Boot> {
+fn last_word(memory: &Path, boot: Option<String>, state: State) -> Option<Boot> {
     let known = read(memory);
     let Some(boot) = boot else { return known.map(|known| Boot { state: State::Left, ..known }) };
-    let state = if machine_ends { State::Ended } else { State::Left };
     let own = known.filter(|known| known.boot == boot);
     let (before, panics) = own.map(|known| (known.before, known.panics)).unwrap_or_default();
     Some(Boot { boot, state, before, panics })
 }
 
-fn before(memory: &Path, boot: &str, how: impl FnOnce(&Boot) -> Unclean) -> LastEnd {
+/// Tell how the boot before this ended; `reset`: the watchdog ended it, be that in the midst of a shutdown.
+fn before(memory: &Path, boot: &str, reset: bool, how: impl FnOnce(&Boot) -> Unclean) -> LastEnd {
     match read(memory) {
         Some(known) if known.boot == boot => known.before,
+        Some(_) if reset => LastEnd::Unclean(Unclean::Watchdog),
         Some(known) if known.state == State::Running => LastEnd::Unclean(how(&known)),
         Some(known) if known.state == State::Ended => LastEnd::Shutdown,
         Some(_) | None => LastEnd::NotKnown,
@@ -124,14 +139,17 @@ fn write(memory: &Path, boot: &Boot) -> io::Result<()> {
     replace(memory, FILE, &serde_json::to_vec(boot)?)
 }
 
-/// Tell how the boot before this one ended, which was no shutdown: by what there is and was not when it was in use, never
-/// by the time of day, which the end of a boot may have taken with it.
-fn how(sysfs: &Path, known: &Boot, panics: &BTreeSet<String>) -> Unclean {
+/// Tell whether a watchdog has reset the machine, and so ended the boot before this one. The kernel's drivers ask their
+/// card that once, and clear it there.
+fn watchdog_reset(sysfs: &Path) -> bool {
     let class = sysfs.join("class/watchdog");
     let bits = |name: &String| attributes::number::<u64>(&class.join(name).join("bootstatus"));
-    if attributes::names(&class).iter().filter_map(bits).any(|bits| bits & CARD_RESET != 0) {
-        return Unclean::Watchdog;
-    }
+    attributes::names(&class).iter().filter_map(bits).any(|bits| bits & CARD_RESET != 0)
+}
+
+/// Tell how the boot before this one ended, which was no shutdown and no watchdog: by what there is and was not when it
+/// was in use, never by the time of day, which the end of a boot may have taken with it.
+fn how(known: &Boot, panics: &BTreeSet<String>) -> Unclean {
     let is_new = known.panics.as_ref().is_some_and(|before| !panics.is_subset(before));
     if is_new { Unclean::Panic } else { Unclean::Cut }
 }
@@ -162,7 +180,8 @@ mod tests {
     fn only_a_boot_that_nobody_ended_was_unclean() {
         let dir = tempfile::tempdir().unwrap();
         let unclean = LastEnd::Unclean;
-        let at = |boot: &str| before(dir.path(), boot, |_| Unclean::Cut);
+        let end = |boot: &str, reset| before(dir.path(), boot, reset, |_| Unclean::Cut);
+        let at = |boot: &str| end(boot, false);
         let say = |boot: &str, state, before| {
             write(dir.path(), &Boot { boot: boot.into(), state, before, panics: None }).unwrap();
         };
@@ -177,6 +196,11 @@ mod tests {
         assert_eq!(seen, (unclean(Unclean::Watchdog), LastEnd::NotKnown), "nobody was there to see it end");
         say("b", State::Ended, unclean(Unclean::Watchdog));
         assert_eq!(at("c"), LastEnd::Shutdown);
+        // It was being shut down when something hung, or before that nobody was there; of this boot it says nothing.
+        let reset = unclean(Unclean::Watchdog);
+        assert_eq!((end("c", true), end("b", true)), (reset, reset));
+        say("b", State::Left, LastEnd::Shutdown);
+        assert_eq!((end("c", true), end("b", true)), (reset, LastEnd::Shutdown));
         fs::write(dir.path().join(FILE), "{").unwrap();
         assert_eq!(at("c"), LastEnd::NotKnown);
     }
@@ -184,20 +208,20 @@ mod tests {
     #[test]
     fn of_a_boot_that_the_kernel_does_not_name_nothing_is_known() {
         let dir = tempfile::tempdir().unwrap();
-        let end = |boot: Option<&str>, machine_ends| {
-            let word = last_word(dir.path(), boot.map(str::to_owned), machine_ends);
+        let end = |boot: Option<&str>| {
+            let word = last_word(dir.path(), boot.map(str::to_owned), State::Ended);
             word.iter().for_each(|word| write(dir.path(), word).unwrap());
             word
         };
-        let at = |boot: &str| before(dir.path(), boot, |_| Unclean::Cut);
-        assert_eq!(end(None, true), None, "nothing was written before, and nothing is");
+        let at = |boot: &str| before(dir.path(), boot, false, |_| Unclean::Cut);
+        assert_eq!(end(None), None, "nothing was written before, and nothing is");
         let first =
             Boot { boot: "a".into(), state: State::Running, before: LastEnd::Shutdown, panics: Some(BTreeSet::new()) };
         write(dir.path(), &first).unwrap();
         // A boot that is not named has come and gone: which of the two it was nobody knows.
-        assert_eq!(end(None, true).unwrap().boot, "a");
+        assert_eq!(end(None).unwrap().boot, "a");
         assert_eq!((at("a"), at("b")), (LastEnd::Shutdown, LastEnd::NotKnown));
-        assert_eq!(end(Some("b"), true).unwrap().before, LastEnd::NotKnown);
+        assert_eq!(end(Some("b")).unwrap().before, LastEnd::NotKnown);
         assert_eq!(at("c"), LastEnd::Shutdown);
     }
 
@@ -212,7 +236,7 @@ mod tests {
             before: LastEnd::NotKnown,
             panics,
         };
-        let of = |known: &Boot| how(tree.path(), known, &left_by_panics(&left));
+        let of = |known: &Boot| how(known, &left_by_panics(&left));
         assert_eq!(of(&boot(Some(BTreeSet::new()))), Unclean::Cut);
         fs::create_dir_all(left.join("1796034179")).unwrap();
         assert_eq!((of(&boot(Some(BTreeSet::new()))), of(&boot(None))), (Unclean::Panic, Unclean::Cut));
@@ -222,10 +246,11 @@ mod tests {
         fs::write(left.join("1796034179/dmesg.txt"), "Oops").unwrap();
         assert_eq!(of(&known), Unclean::Panic);
         let watchdog = tree.path().join("class/watchdog/watchdog0");
+        assert!(!watchdog_reset(tree.path()));
         fs::create_dir_all(&watchdog).unwrap();
-        fs::write(watchdog.join("bootstatus"), "0\n").unwrap();
-        assert_eq!(of(&known), Unclean::Panic);
-        fs::write(watchdog.join("bootstatus"), "32\n").unwrap();
-        assert_eq!(of(&known), Unclean::Watchdog);
+        for (bits, reset) in [("0\n", false), ("32\n", true)] {
+            fs::write(watchdog.join("bootstatus"), bits).unwrap();
+            assert_eq!(watchdog_reset(tree.path()), reset);
+        }
     }
 }

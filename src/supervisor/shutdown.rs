@@ -6,12 +6,16 @@ use crate::desk::answer::Answer;
 use crate::desk::request::Reply;
 use crate::names::{RegionName, VolumeName};
 use crate::observe::deaths;
-use crate::store::boots;
+use crate::store::boots::{self, Leaving};
 use crate::supervisor::Supervisor;
 use crate::supervisor::publish::events::end;
 use crate::supervisor::tasks::run_unheard;
 use crate::systemd::names;
+use nix::unistd::syncfs;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -21,6 +25,9 @@ use zbus::Connection;
 const VOLUME_LIMIT: Duration = Duration::from_secs(5);
 /// Time that all of it may take, so that a machine that is switched off does go off.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
+/// Time that the disk may take to have what the regions wrote: who unmounts it waits as long again. With the above and the
+/// notes less than `TimeoutStopSec=` of sledd.service.
+const SYNC_LIMIT: Duration = Duration::from_secs(45);
 /// Time that it may take to write down what is to be remembered of jobs, and what happened.
 const NOTING_LIMIT: Duration = Duration::from_secs(2);
 
@@ -39,22 +46,25 @@ impl Supervisor {
             }
         }
         let (tasks, feed) = (self.tasks(), self.publisher.events.feed().clone());
+        let root = self.config.sled.storage.root.clone();
         let leaving = async move {
-            let mut stops = false;
+            let mut leaving = Leaving::Alone;
             if let Some(bus) = bus
                 && crate::systemd::machine::machine_stops(&bus).await
             {
-                stops = true;
                 let (told, heard) = oneshot::channel();
                 tasks.tell(Report(told)).await;
                 _ = heard.await;
-                if timeout(SHUTDOWN_LIMIT, stop_each(&bus, volumes)).await.is_err() {
+                let ended = timeout(SHUTDOWN_LIMIT, stop_each(&bus, volumes)).await.unwrap_or_else(|_| {
                     tracing::warn!("not every region was stopped within {} s", SHUTDOWN_LIMIT.as_secs());
-                }
+                    false
+                });
+                leaving = if is_on_disk(root).await && ended { Leaving::Whole } else { Leaving::Unfinished };
             }
+            let stops = leaving != Leaving::Alone;
             // If the disk takes longer, some numbers are skipped.
             _ = timeout(NOTING_LIMIT, noted).await;
-            _ = timeout(NOTING_LIMIT, tokio::task::spawn_blocking(move || boots::end(stops))).await;
+            _ = timeout(NOTING_LIMIT, tokio::task::spawn_blocking(move || boots::end(leaving))).await;
             feed.add(vec![end(stops)]);
             _ = timeout(NOTING_LIMIT, feed.is_written()).await;
             _ = answer.send(Ok(Answer::Left));
@@ -70,8 +80,9 @@ impl Supervisor {
 }
 
 /// Stop the regions of one volume after those of the other. systemd has a job for each of these
-/// units that waits for this supervisor's end; so the processes are told.
-async fn stop_each(bus: &Connection, volumes: BTreeMap<VolumeName, Vec<(RegionName, u32)>>) {
+/// units that waits for this supervisor's end; so the processes are told. Tell whether all have ended.
+async fn stop_each(bus: &Connection, volumes: BTreeMap<VolumeName, Vec<(RegionName, u32)>>) -> bool {
+    let mut ended = true;
     for (volume, regions) in volumes {
         tracing::info!("stopping {volume}: the machine is being switched off");
         let all = async {
@@ -86,6 +97,25 @@ async fn stop_each(bus: &Connection, volumes: BTreeMap<VolumeName, Vec<(RegionNa
         };
         if timeout(VOLUME_LIMIT, all).await.is_err() {
             tracing::warn!("the regions of {volume} have not ended within {} s", VOLUME_LIMIT.as_secs());
+            ended = false;
         }
     }
+    ended
+}
+
+/// Have the disk take what the regions wrote, and tell whether it has. A disk that hangs is not waited for long, and where
+/// there is none nothing was written.
+async fn is_on_disk(root: PathBuf) -> bool {
+    let sync = tokio::task::spawn_blocking(move || match File::open(root) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        opened => Ok(syncfs(&opened?)?),
+    });
+    let why: String = match timeout(SYNC_LIMIT, sync).await {
+        Ok(Ok(Ok(()))) => return true,
+        Ok(Ok(Err(why))) => io::Error::to_string(&why),
+        Ok(Err(why)) => why.to_string(),
+        Err(_) => format!("it takes more than {} s", SYNC_LIMIT.as_secs()),
+    };
+    tracing::warn!("the disk may not have all that the regions wrote: {why}");
+    false
 }

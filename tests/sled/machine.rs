@@ -91,11 +91,28 @@ fn an_end_without_a_shutdown_is_told_until_there_was_one() {
     assert!(!has(&machine.volume("still-fawn"), "SLED_UNCLEAN"));
     machine.cut();
     let check = machine.wait_for_check("still-fawn", "SLED_UNCLEAN");
-    assert!(check.cause.contains("its power was cut, or it was reset; on ext4 an extent may be"), "{check:#?}");
+    assert!(
+        check.cause.contains("it was reset, or it went off before its disk had all; on ext4 an extent may be"),
+        "{check:#?}"
+    );
     machine.wait_for("still-fawn", |volume| volume.ready);
     // Another supervisor of the same boot says the same, and since when.
     machine.ok(&["systemctl", "restart", "sledd.service"]);
     assert_eq!(machine.wait_for_check("still-fawn", "SLED_UNCLEAN").since, check.since);
+    machine.reboot();
+    machine.wait_for("still-fawn", |volume| volume.ready && !has(volume, "SLED_UNCLEAN"));
+}
+
+/// A region that does not end while the machine is switched off writes, for all that anybody knows, until its power goes:
+/// the supervisor is not there any more to see that.
+#[test]
+fn a_shutdown_that_left_a_region_running_is_no_orderly_one() {
+    let mut machine = Layer::small().boot_and_create();
+    let stopped = "systemctl kill --signal=STOP crucible-downstairs@still-fawn-0.service";
+    machine.sh(stopped);
+    machine.reboot();
+    let check = machine.wait_for_check("still-fawn", "SLED_UNCLEAN");
+    assert!(check.cause.contains("it went off before its disk had all"), "{check:#?}");
     machine.reboot();
     machine.wait_for("still-fawn", |volume| volume.ready && !has(volume, "SLED_UNCLEAN"));
 }
@@ -153,4 +170,6 @@ fn a_disk_tells_of_its_health_and_nothing_is_made_of_silence() {
                 echo 8 >/fake/sys/devices/sdx/diskseq");
     machine.wait_for("still-fawn", |volume| volume.ready && volume.checks.is_empty());
     assert!(health("not known").health_words.unwrap().contains("exit status 2"));
+    machine.until("sledctl hardware | grep -q DISK_HEALTH_UNKNOWN");
+    assert!(!has(&machine.volume("still-fawn"), "DISK_HEALTH_UNKNOWN"));
 }

@@ -72,6 +72,15 @@ impl Layer {
         layer
     }
 
+    /// A supervisor that takes the container for a machine, and looks after it: its pressure, clock, heat and watchdog.
+    pub fn as_a_machine(self) -> Self {
+        self.with("etc/systemd/system/kernel-proc.mount", "[Mount]\nWhat=proc\nWhere=/kernel/proc\nType=proc\n").with(
+            "etc/systemd/system/sledd.service.d/machine.conf",
+            "[Unit]\nRequiresMountsFor=/kernel/proc\n[Service]\nExecStart=\n\
+             ExecStart=/usr/bin/sledd --sysfs /run/sled/sys --proc /kernel/proc\n",
+        )
+    }
+
     /// The path of the layer before it is booted.
     pub fn path(&self) -> &Path {
         self.dir.path()
