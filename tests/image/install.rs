@@ -150,6 +150,19 @@ fn an_image_goes_from_a_stick_onto_a_disk_and_keeps_its_regions_or_not_as_is_sai
     assert_eq!(fs::read_dir(machine.dir.path().join("variables")).unwrap().count(), 2);
 }
 
+#[test]
+fn a_stick_that_cannot_take_its_configuration_leaves_the_disk_as_it_was() {
+    let machine = Machine::new();
+    // Its CONFIG has no file system, and the disk is to have what is in force.
+    let own = machine.dir.path().join("own/sled");
+    fs::create_dir(&own).unwrap();
+    fs::write(own.join("sled.toml"), "").unwrap();
+    let serial = machine.disk.path().to_str().unwrap();
+    let nothing = "nothing was written to the disk: the configuration";
+    machine.refuses(machine.disk.path(), &["--serial", serial], "INSTALL_FAILED", nothing);
+    assert!(machine.reads(0, 1024).bytes().all(|byte| byte == 0));
+}
+
 /// A machine with an empty disk, and a stick that its firmware starts as the disk has nothing.
 #[test]
 fn a_stick_installs_itself_and_the_disk_is_started_with_the_stick_left_in() {
@@ -175,6 +188,10 @@ fn a_stick_installs_itself_and_the_disk_is_started_with_the_stick_left_in() {
     assert_eq!(named("/dev/vda")["holds"]["kind"], "nothing", "{listed}");
     assert_ne!(named("/dev/sda")["hindrances"], Value::Array(Vec::new()), "{listed}");
     println!("{}", guest.says("sledctl install"));
+    // What only root may read is no less its own on the disk.
+    let fragment = "/etc/sled/sled.toml.d/30-a-test.toml";
+    let text = "[storage]\nverify_after_crash = \"all\"\n";
+    guest.says(&format!("mkdir -p /etc/sled/sled.toml.d; umask 077; printf %s '{text}' >{fragment}"));
     let done = guest.says("sledctl --json install /dev/vda --serial /dev/vda");
     let done: Value = serde_json::from_str(&done).unwrap();
     assert_eq!((&done["configuration"], &done["started_first"]), (&"stick".into(), &true.into()), "{done}");
@@ -190,4 +207,6 @@ fn a_stick_installs_itself_and_the_disk_is_started_with_the_stick_left_in() {
     let mut guest = disk.boot();
     guest.until_ready("still-fawn");
     assert_eq!(guest.says("cat /run/sled-disk; ls /run/sled-stick 2>/dev/null; true"), "vda\n");
+    let there = guest.says(&format!("stat -c '%U %a' {fragment}; cat {fragment}"));
+    assert_eq!(there, format!("root 600\n{text}"));
 }

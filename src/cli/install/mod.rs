@@ -15,7 +15,7 @@ use crate::appliance::{OWN, is_image, stick};
 use crate::size::spoken;
 use crate::terminal;
 use crate::wire::Refusal;
-use bring::{bring, let_go, put_back};
+use bring::{Before, bring, let_go, put_back};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 pub(super) use look::on_partition;
@@ -127,7 +127,8 @@ impl InstallCommand {
             return Err(refused(format!("{}: {why}, and was not when it was shown", path.display())));
         }
         let hold = Hold::of(&now.disk).map_err(|why| refused(format!("{}: {why}", path.display())))?;
-        let done = self.carry_out(&found, now, &plan, hold, output).map_err(|why| {
+        let lent = self.bring_along(&found, &plan)?;
+        let done = self.carry_out(&found, now, &plan, (hold, lent), output).map_err(|why| {
             let remedy = "what is on the disk is not whole: look at it (dmesg), and begin again, with the same words";
             Failure::refused(Refusal::InstallFailed, format!("the image was not installed: {why}"), remedy)
         })?;
@@ -135,16 +136,30 @@ impl InstallCommand {
         Ok(true)
     }
 
+    /// Put the configuration that the stick brings where the disk gets it from. The disk is as it was.
+    fn bring_along(&self, found: &Found, plan: &Plan) -> Result<Option<Before>, Failure> {
+        let_go(found);
+        if plan.configuration != Configuration::Stick {
+            return Ok(None);
+        }
+        bring(found, &self.own).map_err(|why| {
+            let why = format!(
+                "nothing was written to the disk: the configuration that it is to have cannot be put on the stick's \
+                 CONFIG: {why}"
+            );
+            let remedy = "look at the stick (dmesg); another one, or an image that is written to it anew (image/flash)";
+            Failure::refused(Refusal::InstallFailed, why, remedy)
+        })
+    }
+
     fn carry_out(
         &self,
         found: &Found,
         on: &Candidate,
         plan: &Plan,
-        hold: Hold,
+        (hold, lent): (Hold, Option<Before>),
         output: Output,
     ) -> io::Result<Installed> {
-        let_go(found);
-        let lent = if plan.configuration == Configuration::Stick { bring(found, &self.own)? } else { None };
         let (bar, block) = (bar(output), &on.disk.block);
         let mut tell = |doing: &str, done: u64, total: u64| {
             bar.set_length(total);
@@ -170,7 +185,10 @@ impl InstallCommand {
             Err(why) => Some(why.to_string()),
         };
         if stick::started_from().is_some() {
-            stick::has_installed(&format!("{} (serial {})", block.path, block.serial.as_deref().unwrap_or("none")))?;
+            let disk = format!("{} (serial {})", block.path, block.serial.as_deref().unwrap_or("none"));
+            if let Err(why) = stick::has_installed(&disk) {
+                terminal::note(&format!("the screen does not say that the stick is to be pulled: {why}"));
+            }
         }
         let (kept, configuration) = (plan.fate != Fate::Erased, plan.configuration);
         let (disk, serial) = (block.path.clone(), block.serial.clone());
