@@ -48,9 +48,13 @@ const CALM: Duration = Duration::from_secs(90);
 /// How long is watched.
 const WATCHED: Duration = Duration::from_secs(120);
 
-/// Twelve regions that serve, nobody who polls, and two minutes in which nothing happens.
+/// A disk that is well, as smartctl tells it.
+const WELL: &str = "#!/bin/sh\necho '{\"smartctl\":{\"exit_status\":0},\"smart_status\":{\"passed\":true}}'\n";
+
+/// Twelve regions that serve, nobody who polls, and two minutes in which nothing happens; all that a machine has is watched
+/// but the kernel's log, which a container has none of.
 fn idle() -> bool {
-    let machine = Layer::shipped().boot_and_create();
+    let machine = Layer::shipped().as_a_machine().with_script("usr/sbin/smartctl", WELL).boot_and_create();
     for volume in ["pve", "still-fawn", "pumped-piglet", "chief-horse"] {
         machine.wait_for(volume, |volume| volume.ready);
     }

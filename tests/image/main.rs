@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod apply;
+mod apply_cuts;
 mod cuts;
 mod data;
 mod dead_ends;
@@ -19,5 +20,4 @@ mod parts;
 mod reboot;
 mod reset;
 mod speed;
-mod update_cuts;
 mod var;

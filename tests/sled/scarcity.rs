@@ -106,14 +106,7 @@ impl Drop for Limits {
 /// run has: the kernel's log is the same for all.
 fn boot(volume: &str) -> Machine {
     let layer = Layer::shipped().with("etc/sled/port-map.toml", &SMALL.replace("still-fawn", volume));
-    let layer =
-        layer.with("etc/systemd/system/kernel-proc.mount", "[Mount]\nWhat=proc\nWhere=/kernel/proc\nType=proc\n");
-    let layer = layer.with(
-        "etc/systemd/system/sledd.service.d/kernel.conf",
-        "[Unit]\nRequiresMountsFor=/kernel/proc\n[Service]\nExecStart=\n\
-         ExecStart=/usr/bin/sledd --sysfs /run/sled/sys --proc /kernel/proc\n",
-    );
-    let machine = layer.boot();
+    let machine = layer.as_a_machine().boot();
     machine.ok(&["sledctl", "region", "create", "--all"]);
     machine.wait_for(volume, |volume| volume.ready);
     machine

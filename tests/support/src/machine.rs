@@ -29,8 +29,11 @@ pub struct Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let journal = self.run(&["journalctl", "-b", "--no-pager", "-n", "60", "-o", "short-monotonic"]);
-            eprintln!("{}", String::from_utf8_lossy(&journal.stdout));
+            // One that has ended says nothing any more.
+            if matches!(self.boot.try_wait(), Ok(None)) {
+                let journal = self.run(&["journalctl", "-b", "--no-pager", "-n", "60", "-o", "short-monotonic"]);
+                eprintln!("{}", String::from_utf8_lossy(&journal.stdout));
+            }
             eprintln!("{}", fs::read_to_string(self.state.path().join("console")).unwrap_or_default());
         }
         drop(self.boot.stdin.take());
@@ -73,14 +76,14 @@ impl Machine {
         }
     }
 
-    fn wait_until_ready(&self) {
+    /// Waits for its word, as long as it runs: nothing else comes from one that has ended.
+    fn wait_until_ready(&mut self) {
         loop {
-            let message = self.words.recv_timeout(EVENT_LIMIT).unwrap_or_else(|why| {
-                panic!(
-                    "no machine: {why}\n{}",
-                    fs::read_to_string(self.state.path().join("console")).unwrap_or_default()
-                )
-            });
+            let message = self.words.recv().unwrap();
+            if let Some(ended) = self.boot.try_wait().unwrap() {
+                let console = fs::read_to_string(self.state.path().join("console")).unwrap_or_default();
+                panic!("no machine: its boot ended with {ended}\n{console}");
+            }
             if message.lines().any(|line| line == "READY=1") {
                 return;
             }
