@@ -158,9 +158,10 @@ pub(super) fn frozen(config: &Configuration, facts: &Facts) -> Finding {
              error on it{last}: {why}"
         ),
     };
+    let check = if block.kind == "xfs" { "xfs_repair" } else { "e2fsck -f" };
     let remedy = format!(
         "look at the disk ({}); check the file system unmounted: systemctl stop sledd.socket sledd \
-         'crucible-downstairs@*' && umount {root} && e2fsck -f {device}, then mount it and start sledd.socket; if it \
+         'crucible-downstairs@*' && umount {root} && {check} {device}, then mount it and start sledd.socket; if it \
          happens again: replace the disk",
         looked_at(block)
     );

@@ -77,4 +77,12 @@ mod tests {
             assert_eq!(parse(none), None, "{none}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_share_is_none_or_one(text in "(full |some )?(avg60=|avg10=)?[0-9.einf+-]{0,9}.{0,9}") {
+            let told = [parse(&text).map(|pressure| pressure.last_minute), value(&text, "some ", "avg10")];
+            proptest::prop_assert!(told.into_iter().flatten().all(|percent| percent <= 100));
+        }
+    }
 }

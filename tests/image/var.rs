@@ -60,6 +60,8 @@ fn crashes(guest: &mut Guest<'_>) {
     let cause = told(guest, Code::KernelCrashed);
     assert!(cause.contains("/var/lib/systemd/pstore/"), "{cause}");
     assert!(cause.contains("sysrq") || cause.contains("panic") || cause.contains("BUG"), "{cause}");
+    let ended = told(guest, Code::SledUnclean);
+    assert!(ended.contains("its kernel panicked"), "{ended}");
 }
 
 /// What fills /var is told before it is full.

@@ -148,6 +148,9 @@ fn a_disk_that_the_kernel_froze_is_told_from_one_that_is_mounted_read_only() {
         assert_eq!((one.code, one.code.severity(), &one.scope), (code, Severity::Blocking, &Scope::Sled));
         assert!(!verdict.ready(&volume()));
         assert_eq!(one.remedy.contains("e2fsck -f /dev/sda1"), frozen, "{one:?}");
+        facts.block.as_mut().unwrap().kind = "xfs".into();
+        let of_xfs = judge(&config(), &facts).findings.remove(0);
+        assert_eq!(of_xfs.remedy.contains("xfs_repair /dev/sda1"), frozen, "{of_xfs:?}");
     }
 }
 

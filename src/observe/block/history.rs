@@ -117,7 +117,7 @@ impl History {
 
     /// Count the requests that it has failed of late.
     pub(super) fn failed(&self) -> u64 {
-        self.failed.iter().map(|(_, more)| more).sum()
+        self.failed.iter().fold(0, |sum, (_, more)| sum.saturating_add(*more))
     }
 
     /// Tell how slow it is, if it is slow at this time.
@@ -249,6 +249,19 @@ mod tests {
         assert_eq!(Counters::parse(&format!("{discards} 20 600\n")), Some(flushes));
         for none in ["", "1 2 3", "a b c d e f g h", "18446744073709551615 0 0 0 1 0 0 0 0 0"] {
             assert_eq!(Counters::parse(none), None, "{none}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_disk_counts_it_is_read_or_not(looks: Vec<(u64, Vec<u64>, String)>) {
+            let mut history = History::default();
+            for (at, numbers, text) in looks {
+                proptest::prop_assert!(Counters::parse(&text).is_none_or(|_| text.split_whitespace().count() >= 10));
+                let words = numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+                history.note(Duration::from_secs(at), Counters::parse(&words), numbers.first().copied());
+                _ = (history.slow(false, Duration::from_secs(at)), history.failed());
+            }
         }
     }
 }

@@ -183,4 +183,12 @@ mod tests {
             assert_eq!(sign(well), None, "{well}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_the_kernel_says_what_is_told_of_it_stands_there(text in ".{0,20}(oom-kill:|ata1|nvme nvme0|task_memcg=| dev |: |, )?.{0,20}") {
+            _ = sign(&text);
+            proptest::prop_assert!(text.contains(words(&text)) && subject(&text).is_none_or(|name| text.contains(name)));
+        }
+    }
 }

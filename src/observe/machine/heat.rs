@@ -209,4 +209,18 @@ mod tests {
         write("class/thermal/cooling_device0/cur_state", "2\n");
         assert!(slowed(tree.path()));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_firmware_fills_in_a_degree_is_one_that_there_is(input in "[0-9-]{0,20}|.{0,9}", limit in "[0-9-]{0,20}") {
+            let tree = tempfile::tempdir().unwrap();
+            let chip = tree.path().join("class/hwmon/hwmon0");
+            fs::create_dir_all(&chip).unwrap();
+            for (file, text) in [("name", "coretemp"), ("temp1_input", &input), ("temp1_crit", &limit)] {
+                fs::write(chip.join(file), text).unwrap();
+            }
+            let told = processors(tree.path());
+            proptest::prop_assert!(told.iter().all(|one| DEGREES.contains(&one.degrees) && LIMITS.contains(&one.limit.unwrap())));
+        }
+    }
 }

@@ -65,11 +65,12 @@ impl Missed {
     /// Take the adapter's own count, and return this one.
     fn take(&mut self, now: u64) -> u64 {
         let last = self.last.replace(now).unwrap_or(now);
-        self.count += match now.checked_sub(last) {
+        let more = match now.checked_sub(last) {
             Some(more) => more,
             None if (NEAR_WRAP..WRAP).contains(&last) => now + WRAP - last,
             None => now,
         };
+        self.count = self.count.saturating_add(more);
         self.count
     }
 }
@@ -221,6 +222,18 @@ mod tests {
         assert_eq!(told, [(0, 0), (5000, 1), (6000, 2), (6000, 3), (7000, 4), (7007, 5)]);
         let other = Counters { missed: Some(3), ..counters(0, 0, 0) };
         assert_eq!(history.count(4, other, began + MINUTE * 7), (Faults::default(), 0));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_an_adapter_counts_nothing_is_missed_more_often_than_it_counts(own: Vec<(u64, Option<u64>, u64)>) {
+            let (mut history, began) = (History::default(), Instant::now());
+            for (minute, (received, missed, losses)) in (0..).zip(own) {
+                let now = Counters { missed, ..counters(received, 0, losses) };
+                let (faults, lost) = history.count(3, now, began + MINUTE * minute);
+                proptest::prop_assert!(faults.received <= received && lost <= losses);
+            }
+        }
     }
 
     #[test]
