@@ -302,8 +302,9 @@ pub const KEYS: &[Key] = &[
         Value("\"weekly\""),
         "\"monthly\"",
         "How often each region is scrubbed by itself: every written block is read and held to its checksum, one region of \
-         the sled after the other, at times that differ by sled and region. It waits while another region of the volume \
-         does not serve, a host lacks one, a job is at the volume, or hosts are asked to wait.",
+         the sled after the other, at times that differ by volume; those of one volume are a third of that time apart, on \
+         whichever sleds they are. It waits while another region of the volume does not serve, a host lacks one, a job is \
+         at the volume, or hosts are asked to wait.",
     ),
     key(
         "scrub.rate",

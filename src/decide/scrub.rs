@@ -57,7 +57,7 @@ pub fn due(config: &Configuration, facts: &Facts, now: Timestamp) -> Option<Regi
         return None;
     }
     let disk = facts.disk.as_ref()?;
-    let due = disk.scrubs.iter().filter(|(name, _)| is_due(config, name, facts, (period, now)));
+    let due = disk.scrubs.iter().filter(|(name, _)| is_due(name, facts, (period, now)));
     let mut due: Vec<_> = due.filter(|(name, _)| is_calm(config, facts, name.volume())).collect();
     // Who was left in the middle first, and then who has waited longest.
     due.sort_by_key(|(_, seen)| {
@@ -86,12 +86,12 @@ pub fn to_repair(config: &Configuration, facts: &Facts, lately: impl Fn(&RegionN
 }
 
 /// Whether a region's own moment has come since it was begun with last.
-fn is_due(config: &Configuration, name: &RegionName, facts: &Facts, (period, now): (i64, Timestamp)) -> bool {
+fn is_due(name: &RegionName, facts: &Facts, (period, now): (i64, Timestamp)) -> bool {
     let disk = facts.disk.as_ref();
     let ledger = disk.and_then(|disk| disk.ledger.as_ref().ok());
     let Some(record) = ledger.and_then(|ledger| ledger.regions.get(name)) else { return false };
     let now = now.as_second();
-    let since = (now - moment(config, name, period)).rem_euclid(period);
+    let since = (now - moment(name, period)).rem_euclid(period);
     match disk.and_then(|disk| disk.scrubs.get(name)?.record.as_ref()) {
         Some(scrubs) if !scrubs.is_only_verified() => {
             scrubs.is_interrupted() || scrubs.last.begun.as_second() < now - since
@@ -100,13 +100,13 @@ fn is_due(config: &Configuration, name: &RegionName, facts: &Facts, (period, now
     }
 }
 
-/// A region's own moment in the period, in seconds: by what the sled and the region are called, so that neither all
-/// sleds nor all regions have the same.
-fn moment(config: &Configuration, name: &RegionName, period: i64) -> i64 {
-    let digest = Sha256::digest(format!("{}/{name}", config.sled.name));
+/// A region's own moment in the period, in seconds: by what its volume is called, so that not all have the same; those of
+/// one volume are a third of the period apart, on whichever sleds they are, without these having to ask each other.
+fn moment(name: &RegionName, period: i64) -> i64 {
+    let digest = Sha256::digest(name.volume().as_str());
     let mut eight = [0; 8];
     eight.copy_from_slice(&digest[..8]);
-    i64::from_be_bytes(eight).rem_euclid(period)
+    (i64::from_be_bytes(eight).rem_euclid(period) + period / 3 * i64::from(name.index())).rem_euclid(period)
 }
 
 /// Whether nothing goes on at a volume that a scrub would be in the way of.

@@ -137,6 +137,13 @@ fn each_region_has_a_moment_of_its_own_in_the_week() {
         alone.disk.as_mut().unwrap().scrubs.get_mut(&local.name).unwrap().record = Some(scrubs);
         assert_eq!(due(&config, &alone, soon), None, "somebody has ended it");
     }
+    // Those of one volume are never read at once, also where other sleds have them.
+    for volume in begins.chunks(3) {
+        let apart = [(0, 1), (1, 2), (2, 0)].map(|(from, to): (usize, usize)| {
+            (volume[to].as_second() - volume[from].as_second()).div_euclid(3600).rem_euclid(7 * 24)
+        });
+        assert!(apart.iter().all(|hours| (55..=57).contains(hours)), "{apart:?}");
+    }
     begins.sort();
     begins.dedup();
     assert_eq!(begins.len(), all.len(), "they begin at once");
