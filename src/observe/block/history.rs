@@ -35,12 +35,14 @@ pub(super) struct Counters {
     ms: u64,
     busy_ms: u64,
     waiting: u64,
+    /// What it was told to be free again, which takes long and is waited for by nobody: none of the requests.
+    discards: u64,
 }
 
 impl Counters {
     /// Read the attribute `stat`: reads, merged, sectors, ms; writes, merged, sectors, ms; those that wait, the ms in which
-    /// any did; and, since Linux 5.5, of flushes, for which a region waits most, in the last two (Linux,
-    /// Documentation/block/stat.rst).
+    /// any did, and all of them; discards, in four; and, since Linux 5.5, flushes, for which a region waits most, and their
+    /// ms (Linux, Documentation/block/stat.rst).
     pub(super) fn parse(text: &str) -> Option<Self> {
         let numbers: Vec<u64> = text.split_whitespace().map_while(|word| word.parse().ok()).collect();
         let [reads, _, _, reading, writes, _, _, writing, waiting, busy_ms, ..] = numbers[..] else { return None };
@@ -50,6 +52,7 @@ impl Counters {
             ms: reading.checked_add(writing)?.checked_add(flushing)?,
             busy_ms,
             waiting,
+            discards: numbers.get(11).copied().unwrap_or_default(),
         })
     }
 
@@ -60,7 +63,8 @@ impl Counters {
         let ms = self.ms.checked_sub(since.ms)?;
         let busy_ms = self.busy_ms.checked_sub(since.busy_ms)?;
         let is_busy = !passed.is_zero() && u128::from(busy_ms) * BUSY_PARTS >= passed.as_millis();
-        let hangs = || (self.waiting > 0 && is_busy).then(|| passed.as_millis().try_into().unwrap_or(u64::MAX));
+        let stands = self.waiting > 0 && is_busy && self.discards == since.discards;
+        let hangs = || stands.then(|| passed.as_millis().try_into().unwrap_or(u64::MAX));
         let ms = ms.checked_div(requests).or_else(hangs)?;
         Some(if requests >= REQUESTS_LEAST || is_busy { Latency::Usual(ms) } else { Latency::OfFew(ms) })
     }
@@ -200,7 +204,8 @@ mod tests {
             history.note(Duration::ZERO, Some(counters), None);
             for (at, (requests, ms, busy_ms, waiting)) in (1..).zip(looks) {
                 let (requests, ms) = (counters.requests + requests, counters.ms + ms);
-                counters = Counters { requests, ms, busy_ms: counters.busy_ms + busy_ms, waiting: *waiting };
+                let busy_ms = counters.busy_ms + busy_ms;
+                counters = Counters { requests, ms, busy_ms, waiting: *waiting, ..counters };
                 history.note(look * at, Some(counters), None);
             }
             history
@@ -211,6 +216,13 @@ mod tests {
         assert_eq!(looks(&slow).slow(false, look * 8), told(3000));
         // It does nothing any more, and somebody waits.
         assert_eq!(looks(&[(0, 0, 15_000, 2); 8]).slow(false, look * 8), told(15_000));
+        // It is told what is free, for minutes.
+        let (mut trimmed, mut counters) = (History::default(), Counters { waiting: 1, ..Counters::default() });
+        for at in 0..20 {
+            counters = Counters { busy_ms: counters.busy_ms + 15_000, discards: counters.discards + 3, ..counters };
+            trimmed.note(look * at, Some(counters), None);
+        }
+        assert_eq!(trimmed.slow(false, look * 20), None);
         // It has little to do, and is quick or not; it has nothing to do, and nobody knows how it would be.
         for (next, over) in [((1, 3, 3, 0), true), ((1, 900, 900, 0), false), ((0, 0, 0, 0), false)] {
             let history = looks(&[&slow[..], &[next]].concat());
@@ -240,10 +252,11 @@ mod tests {
     fn counters_are_read_as_the_kernel_writes_them() {
         let text =
             "    1510       20   101234      700     3000      100    88888     9000        0     5000     9700\n";
-        let old = Counters { requests: 4510, ms: 9700, busy_ms: 5000, waiting: 0 };
+        let old = Counters { requests: 4510, ms: 9700, busy_ms: 5000, waiting: 0, discards: 0 };
         assert_eq!(Counters::parse(text), Some(old));
         // With discards, and with flushes behind them.
         let discards = format!("{} 7 0 99 8", text.trim());
+        let old = Counters { discards: 7, ..old };
         assert_eq!(Counters::parse(&discards), Some(old));
         let flushes = Counters { requests: 4530, ms: 10_300, ..old };
         assert_eq!(Counters::parse(&format!("{discards} 20 600\n")), Some(flushes));
