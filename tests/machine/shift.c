@@ -1,11 +1,9 @@
 /* Shifts the time of day of one process by the seconds in /run/shift, and no other clock: what a
- * machine sees whose battery is empty, or whose clock is set. Where the kernel may be asked whether the
- * clock is kept in step, it says that it is if there is a /run/in-step. Loaded by LD_PRELOAD. */
+ * machine sees whose battery is empty, or whose clock is set. Loaded by LD_PRELOAD. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/timex.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,19 +30,4 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 	if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
 		time->tv_sec += shift();
 	return failed;
-}
-
-int adjtimex(struct timex *asked)
-{
-	static int (*real)(struct timex *);
-	if (!real)
-		real = dlsym(RTLD_NEXT, "adjtimex");
-	int state = real(asked);
-	if (state < 0)
-		return state;
-	asked->status &= ~STA_UNSYNC;
-	if (access("/run/in-step", F_OK) == 0)
-		return TIME_OK;
-	asked->status |= STA_UNSYNC;
-	return TIME_ERROR;
 }
