@@ -59,7 +59,8 @@ impl Supervisor {
                     tracing::warn!("not every region was stopped within {} s", SHUTDOWN_LIMIT.as_secs());
                     false
                 });
-                leaving = if is_on_disk(root).await && ended { Leaving::Whole } else { Leaving::Unfinished };
+                // One that does not end waits for the disk, as a rule: that is not asked for more.
+                leaving = if ended && is_on_disk(root).await { Leaving::Whole } else { Leaving::Unfinished };
             }
             let stops = leaving != Leaving::Alone;
             // If the disk takes longer, some numbers are skipped.

@@ -1,7 +1,7 @@
 //! Health of the disks below the data, as they tell of themselves (SMART): asked with smartctl, where that is installed,
 //! once an hour and when there is another disk, by a unit of systemd's that takes a bounded time. One that goes away and
-//! comes back all the time is asked no more often for it. A disk that sleeps is not woken for it. What was not read, or too long ago, or of another disk that had the name, is not known; it is never
-//! taken to be well.
+//! comes back all the time is asked a few times more, and a disk that sleeps is not woken. What was not read, or too long
+//! ago, or of another disk that had the name, is not known; it is never taken to be well.
 
 mod report;
 
