@@ -58,17 +58,25 @@ fn moved(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// The region is not on record, or the file system refused; then it is where it was.
 pub fn bury(root: &Path, name: &RegionName, moment: Moment) -> io::Result<Tombstone> {
+    bury_by(root, name, moment, moved)
+}
+
+fn bury_by(
+    root: &Path,
+    name: &RegionName,
+    moment: Moment,
+    moved: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<Tombstone> {
     let (trash, place) = (root.join(TRASH), root.join(name.to_string()));
     // The directory that a link leads to is not the supervisor's, and is never removed.
     if !fs::symlink_metadata(&place)?.is_dir() {
         return Err(io::Error::other(format!("{} is not a directory: remove it by hand", place.display())));
     }
     make_dir(&trash, 0o700)?;
-    let stone = ledger::change(root, |ledger| {
+    let (stone, adoption, hold) = ledger::change(root, |ledger| {
         let record = ledger.regions.remove(name).ok_or_else(|| io::Error::other(format!("{name} is not on record")))?;
         // An adoption that could not be undone goes with it, and so does a hold.
-        ledger.adoptions.remove(name);
-        ledger.holds.remove(name);
+        let (adoption, hold) = (ledger.adoptions.remove(name), ledger.holds.remove(name));
         let (region, deleted, buried) = (name.clone(), times::in_seconds(Timestamp::now()), Some(moment));
         let mut stone = Tombstone { region, record, deleted, buried, moved: false, removing: false };
         // Another of this name may have been deleted within this second, or the clock was set.
@@ -76,12 +84,15 @@ pub fn bury(root: &Path, name: &RegionName, moment: Moment) -> io::Result<Tombst
             stone.deleted += jiff::SignedDuration::from_secs(1);
         }
         ledger.tombstones.push(stone.clone());
-        Ok(stone)
+        Ok((stone, adoption, hold))
     })?;
     moved(&place, &trash.join(stone.dir())).inspect_err(|_| {
         undo(root, |ledger| {
             ledger.tombstones.retain(|other| *other != stone);
             ledger.regions.insert(name.clone(), stone.record.clone());
+            // What was held is held still: nobody has released it.
+            ledger.adoptions.extend(adoption.map(|adoption| (name.clone(), adoption)));
+            ledger.holds.extend(hold.map(|hold| (name.clone(), hold)));
         });
     })?;
     // The region is deleted whether that is noted now or by the next start.
@@ -286,7 +297,7 @@ fn listing(root: &Path, ledger: &Ledger) -> io::Result<Listing> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::region::Geometry;
+    use crate::region::{Geometry, HeldBy, Hold};
     use uuid::Uuid;
 
     /// What somebody has removed from the trash by hand is on record until it is missed: who is told that it is gone must
@@ -317,6 +328,31 @@ mod tests {
         let stone = bury(root, &name, Moment { clock: Uuid::nil(), ms: 1 }).unwrap();
         let same = ledger::load(root).unwrap().ledger.tombstones.iter().filter(|one| one.dir() == stone.dir()).count();
         assert_eq!(same, 1, "{}", stone.dir());
+    }
+
+    /// One that is held on purpose would start.
+    #[test]
+    fn a_region_that_cannot_be_moved_to_the_trash_is_held_as_it_was() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        ledger::begin(root, &Default::default()).unwrap();
+        let (name, now): (RegionName, _) = ("a-0".parse().unwrap(), times::in_seconds(Timestamp::now()));
+        let geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
+        let hold = Hold { by: HeldBy::Operator, why: "a test".into(), remedy: None, since: now };
+        ledger::change(root, |ledger| {
+            let record = Record { uuid: Uuid::nil(), geometry, created: now, by: "a test".into() };
+            ledger.regions.insert(name.clone(), record);
+            ledger.holds.insert(name.clone(), hold);
+            Ok(())
+        })
+        .unwrap();
+        fs::create_dir(root.join("a-0")).unwrap();
+        let before = ledger::load(root).unwrap().ledger;
+        let busy = |_: &Path, _: &Path| Err(io::ErrorKind::ResourceBusy.into());
+        bury_by(root, &name, Moment { clock: Uuid::nil(), ms: 1 }, busy).unwrap_err();
+        let after = ledger::load(root).unwrap().ledger;
+        assert_eq!((after.regions, after.holds), (before.regions, before.holds));
+        assert_eq!((after.adoptions.len(), after.tombstones.len()), (0, 0));
     }
 
     /// Regions that an older supervisor has deleted, and those that were deleted in another life, are kept from the
